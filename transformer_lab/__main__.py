@@ -1,0 +1,61 @@
+"""The two commands, on a machine with Python alone.
+
+    python3.11 -m transformer_lab          make the environment .venv and open JupyterLab on the first lesson
+    python3.11 -m transformer_lab test     make it, or use it, and run every test
+
+The environment is made again only when requirements.txt has changed, so both work offline from then on.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = ROOT / ".venv"
+BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+
+
+def make_environment() -> None:
+    """Install requirements.txt into .venv, unless exactly this requirements.txt is installed there."""
+    wanted = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    installed = ENVIRONMENT / "requirements.txt"  # written last, so an interrupted installation starts again
+    if installed.exists() and installed.read_text(encoding="utf-8") == wanted:
+        return
+    print(f"Making the environment in {ENVIRONMENT.name} (once; some minutes, about 2 GB) …", flush=True)
+    venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "-r", "requirements.txt"], cwd=ROOT, check=True)
+    installed.write_text(wanted, encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m transformer_lab", description="Make the environment, then open the lessons or run the tests."
+    )
+    parser.add_argument("command", nargs="?", choices=("lab", "test"), default="lab")
+    command, rest = parser.parse_known_args(arguments)
+    if sys.version_info < (3, 11):
+        parser.exit(1, f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}\n")
+    if not (ROOT / "requirements.txt").exists():
+        parser.exit(1, "This command works in a clone of the project, where requirements.txt is.\n")
+    try:
+        make_environment()
+    except subprocess.CalledProcessError:
+        parser.exit(1, "The environment could not be made: pip's message above says why.\n")
+    tools = {
+        "lab": ["jupyterlab", str(ROOT / "notebooks" / "00_start_here.ipynb")],
+        "test": ["pytest"],
+    }
+    # The environment's tools come first, whichever Python was called.
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
+    try:
+        return subprocess.run([PYTHON, "-m", *tools[command.command], *rest], cwd=ROOT, env=environment).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

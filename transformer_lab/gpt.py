@@ -1,0 +1,223 @@
+"""GPT: a stack of causal blocks that predicts the next token. Decoder-only: no encoder, no cross-attention."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from transformer_lab.blocks import DecoderBlock
+from transformer_lab.positions import make_positions
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT. d_ff = None means 4 · d_model, as in every GPT paper."""
+
+    vocab_size: int
+    context_length: int = 64  # tokens
+    d_model: int = 128
+    n_layers: int = 4
+    n_heads: int = 4
+    d_ff: int | None = None
+    positions: str = "learned"  # one of positions.SCHEMES
+    norm: str = "pre"  # or "post"
+    activation: str = "gelu"  # one of blocks.ACTIVATIONS
+    dropout: float = 0.0
+    tie_weights: bool = True  # the output layer reuses the token embedding
+    bias: bool = True
+
+    def __post_init__(self):
+        for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads must divide d_model, {self.d_model}; got n_heads = {self.n_heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
+        if self.d_ff is None:
+            object.__setattr__(self, "d_ff", 4 * self.d_model)
+
+    @classmethod
+    def cpu(cls, vocab_size: int) -> "GPTConfig":
+        """A size that learns something in two minutes on a laptop."""
+        return cls(vocab_size, context_length=64, d_model=128, n_layers=4, n_heads=4,
+                   positions="rotary", activation="relu2", bias=False)  # fmt: skip
+
+    @classmethod
+    def gpu(cls, vocab_size: int) -> "GPTConfig":
+        """A size for minutes on one GPU: about 10.6 million parameters besides the embedding."""
+        return cls(vocab_size, context_length=256, d_model=384, n_layers=6, n_heads=6,
+                   positions="rotary", activation="relu2", bias=False, dropout=0.2)  # fmt: skip
+
+    @classmethod
+    def gpt2(cls, size: str = "small") -> "GPTConfig":
+        """GPT-2's four shapes (Radford et al. 2019, table 2); small is the 124 M model."""
+        shapes = {"small": (768, 12, 12), "medium": (1024, 24, 16), "large": (1280, 36, 20), "xl": (1600, 48, 25)}
+        if size not in shapes:
+            raise ValueError(f"size must be one of {', '.join(shapes)}; got {size!r}")
+        d_model, n_layers, n_heads = shapes[size]
+        return cls(50257, 1024, d_model, n_layers, n_heads, activation="gelu_tanh")
+
+
+class GPT(nn.Module):
+    """Token ids in, logits for the next token out, at every position at once.
+
+    Radford et al. 2018 (GPT) and 2019 (GPT-2).
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = c = config
+        self.token_embedding = nn.Embedding(c.vocab_size, c.d_model)
+        self.positions = make_positions(c.positions, c.context_length, c.d_model, c.n_heads)
+        self.dropout = nn.Dropout(c.dropout)
+        self.blocks = nn.ModuleList(
+            DecoderBlock(c.d_model, c.n_heads, c.d_ff, c.norm, c.activation, c.dropout, c.bias)
+            for _ in range(c.n_layers)
+        )
+        # Post-norm blocks end in a norm already; pre-norm ones need one after the last.
+        self.final_norm = nn.LayerNorm(c.d_model, bias=c.bias) if c.norm == "pre" else nn.Identity()
+        self.head = nn.Linear(c.d_model, c.vocab_size, bias=False)
+        if c.tie_weights:  # Press and Wolf 2017
+            self.head.weight = self.token_embedding.weight
+        self.apply(self._initialise)
+        for block in self.blocks:  # two additions a block: keep their sum from growing with depth (GPT-2, section 2.3)
+            for last in (block.attention.out, block.feed_forward.down):
+                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * c.n_layers))
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def forward(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
+        """Logits: row t scores every token of the vocabulary as the one that follows ids[:, :t+1]."""
+        c = self.config
+        if ids.shape[1] > c.context_length:
+            raise ValueError(f"ids may hold at most context_length, {c.context_length}, tokens; got {ids.shape[1]}")
+        # Looking at values would make a GPU wait for the CPU; there torch's own assertion speaks.
+        if ids.device.type == "cpu" and ids.numel() and not 0 <= ids.min() <= ids.max() < c.vocab_size:
+            raise ValueError(
+                f"ids must lie in 0 … {c.vocab_size - 1}, the vocabulary; got {ids.min().item()} … {ids.max().item()}"
+            )
+        x = self.dropout(self.positions.add_to(self.token_embedding(ids)))  # (batch, seq, d_model)
+        for block in self.blocks:
+            x = block(x, positions=self.positions)
+        return self.head(self.final_norm(x))  # (batch, seq, vocab)
+
+    def parameter_count(self) -> dict[str, int]:
+        """Numbers to learn, by part, and their total. A tied head counts with the embedding."""
+        groups = {
+            "token embedding": [self.token_embedding],
+            "positions": [self.positions],
+            "attention": [block.attention for block in self.blocks],
+            "feed-forward": [block.feed_forward for block in self.blocks],
+            "norms": [self.final_norm, *(b.around_attention for b in self.blocks),
+                      *(b.around_feed_forward for b in self.blocks)],
+            "head": [] if self.config.tie_weights else [self.head],
+        }  # fmt: skip
+        counts = {part: sum(p.numel() for m in modules for p in m.parameters()) for part, modules in groups.items()}
+        return counts | {"total": sum(counts.values())}
+
+    def save(self, path: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+        """Write config and weights to one safetensors file, in `dtype` if given."""
+        tensors = {name: t.to(dtype or t.dtype) for name, t in self.state_dict().items()}
+        write_safetensors(path, tensors, {"config": asdict(self.config)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "GPT":
+        """The model in a file that `save` or a training checkpoint wrote, in float32, in eval mode."""
+        tensors, metadata = read_safetensors(path)
+        if "config" not in metadata:
+            raise ValueError(f"{path} holds no GPT config; was it written by GPT.save or by training?")
+        model = cls(GPTConfig(**metadata["config"]))
+        load_weights(model, tensors, path)
+        return model.eval()
+
+
+def next_token_loss(logits: Float[Tensor, "batch seq vocab"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy in nats. targets[b, t] is the token that follows position t."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+# ---------------------------------------------------------------- files
+
+
+def write_safetensors(path: str | os.PathLike, tensors: dict[str, Tensor], metadata: dict) -> None:
+    """Write beside the file, then rename: whoever is interrupted keeps the old file whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    # Tied weights are one tensor under two names; safetensors wants each name to own its memory.
+    owned = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    try:
+        save_file(owned, unfinished, metadata={key: json.dumps(value) for key, value in metadata.items()})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
+    """The tensors and the metadata of a file; a ValueError if it is cut short or no safetensors file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file (truncated?): {error}") from error
+    return tensors, metadata
+
+
+def load_weights(model: GPT, tensors: dict[str, Tensor], path: str | os.PathLike) -> None:
+    """Copy the tensors that bear the model's names; a ValueError names what is missing or of another shape."""
+    state = model.state_dict()
+    wrong = [
+        f"{name} (wanted {tuple(t.shape)}, got {tuple(tensors[name].shape) if name in tensors else 'nothing'})"
+        for name, t in state.items()
+        if name not in tensors or tensors[name].shape != t.shape
+    ]
+    if wrong:
+        raise ValueError(f"{path} was written by a model of another config: {'; '.join(wrong[:3])}")
+    model.load_state_dict({name: tensors[name] for name in state})
+
+
+def gpt2_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """GPT-2's published weights (the names of the `transformers` library) under this package's names.
+
+    Use: `model = GPT(GPTConfig.gpt2()); model.load_state_dict(gpt2_weights(theirs))`.
+    GPT-2 stores its linear layers as (in, out), and query, key and value side by side in one matrix.
+    """
+    theirs = {name.removeprefix("transformer."): t for name, t in state_dict.items()}
+    ours = {
+        "token_embedding.weight": theirs["wte.weight"],
+        "head.weight": theirs["wte.weight"],
+        "positions.encoding": theirs["wpe.weight"],
+        "final_norm.weight": theirs["ln_f.weight"],
+        "final_norm.bias": theirs["ln_f.bias"],
+    }
+    n_layers = len({name.split(".")[1] for name in theirs if name.startswith("h.")})
+    for layer in range(n_layers):
+        old, new = f"h.{layer}.", f"blocks.{layer}."
+        for kind in ("weight", "bias"):
+            fused = theirs[f"{old}attn.c_attn.{kind}"].chunk(3, dim=-1)
+            linear = dict(zip(("attention.query", "attention.key", "attention.value"), fused))
+            linear["attention.out"] = theirs[f"{old}attn.c_proj.{kind}"]
+            linear["feed_forward.up"] = theirs[f"{old}mlp.c_fc.{kind}"]
+            linear["feed_forward.down"] = theirs[f"{old}mlp.c_proj.{kind}"]
+            ours |= {f"{new}{name}.{kind}": t.T if kind == "weight" else t for name, t in linear.items()}
+            ours[f"{new}around_attention.norm.{kind}"] = theirs[f"{old}ln_1.{kind}"]
+            ours[f"{new}around_feed_forward.norm.{kind}"] = theirs[f"{old}ln_2.{kind}"]
+    return ours

@@ -1,0 +1,110 @@
+"""Probe: look inside a model while it runs, or change what its heads do, and leave nothing behind."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from transformer_lab.attention import MultiHeadAttention
+from transformer_lab.blocks import DecoderBlock, EncoderBlock
+
+
+@dataclass
+class Trace:
+    """What one forward pass did.
+
+    patterns: one a MultiHeadAttention, in the order they ran: (batch, heads, queries, keys).
+    residuals: the stream before each block and after the last: (batch, seq, d_model). When several
+        stacks ran (an encoder, then a decoder), one follows the other.
+    names: the name inside the model of the attention that made each pattern.
+    """
+
+    patterns: list[Tensor] = field(default_factory=list)
+    residuals: list[Tensor] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def watch(
+    model: nn.Module,
+    zero: Sequence[tuple[int, int]] = (),
+    replace: Mapping[tuple[int, int], Tensor] | None = None,
+) -> Iterator[Trace]:
+    """Record each forward pass inside the block; the trace holds the latest.
+
+    zero: (layer, head) pairs whose output is set to zero.
+    replace: (layer, head) → a pattern (queries, keys) or (batch, queries, keys) used in place of its own.
+    Layers count the model's MultiHeadAttention modules, from 0, in the order the model lists them.
+
+        with watch(model, zero=[(0, 2)]) as trace:
+            logits = model(ids)
+        trace.patterns[0]          # (batch, heads, queries, keys)
+
+    Afterwards every hook is gone and the model is as it was, also after an exception.
+    """
+    attentions = [(name, m) for name, m in model.named_modules() if isinstance(m, MultiHeadAttention)]
+    blocks = [m for m in model.modules() if isinstance(m, EncoderBlock | DecoderBlock)]
+    if not attentions:
+        raise ValueError(f"model holds no MultiHeadAttention to watch; got a {type(model).__name__}")
+    for layer, head in [*zero, *(replace or {})]:
+        if not (0 <= layer < len(attentions) and 0 <= head < attentions[layer][1].n_heads):
+            raise ValueError(f"(layer, head) must exist: this model has {len(attentions)} layers; got {(layer, head)}")
+
+    trace = Trace()
+    last_output: list[Tensor] = []  # a block's input that is not the last block's output starts a new stack
+
+    def restart(module, args):
+        trace.patterns, trace.residuals, trace.names = [], [], []
+        last_output.clear()
+
+    def before_block(module, args):
+        if not last_output or args[0] is not last_output[0]:
+            trace.residuals.append(args[0].detach())
+
+    def after_block(module, args, output):
+        trace.residuals.append(output.detach())
+        last_output[:] = [output]
+
+    def on_pattern(layer, name):
+        def hook(module, args, pattern):
+            for (chosen, head), new in (replace or {}).items():
+                if chosen == layer:
+                    pattern = pattern.clone()
+                    pattern[:, head] = new.to(pattern)
+            trace.patterns.append(pattern.detach())
+            trace.names.append(name)
+            return pattern
+
+        return hook
+
+    def on_heads(layer):
+        silenced = [head for chosen, head in zero if chosen == layer]
+
+        def hook(module, args, heads):
+            if not silenced:
+                return heads
+            keep = torch.ones(heads.shape[1], 1, 1, dtype=heads.dtype, device=heads.device)
+            keep[silenced] = 0
+            return heads * keep  # (batch, heads, queries, d_head)
+
+        return hook
+
+    were_explicit = [attention.explicit for _, attention in attentions]
+    handles = [model.register_forward_pre_hook(restart)]
+    try:
+        for block in blocks:
+            if block is not model:
+                handles.append(block.register_forward_pre_hook(before_block))
+                handles.append(block.register_forward_hook(after_block))
+        for layer, (name, attention) in enumerate(attentions):
+            attention.explicit = True
+            handles.append(attention.pattern_point.register_forward_hook(on_pattern(layer, name)))
+            handles.append(attention.heads_point.register_forward_hook(on_heads(layer)))
+        yield trace
+    finally:
+        for handle in handles:
+            handle.remove()
+        for (_, attention), explicit in zip(attentions, were_explicit):
+            attention.explicit = explicit

@@ -1,0 +1,420 @@
+"""Training: one loop for the notebooks and for the command line.
+
+`python -m transformer_lab.training --help` tells what can be set.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from datetime import date
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from transformer_lab import data, plots
+from transformer_lab.generation import evaluating, write
+from transformer_lab.gpt import (
+    GPT,
+    GPTConfig,
+    load_weights,
+    next_token_loss,
+    read_safetensors,
+    write_safetensors,
+)
+from transformer_lab.tokenizers import BPETokenizer, CharacterTokenizer, load_tokenizer, save_tokenizer
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train. A step is one update of the weights, from batch_size · accumulate windows."""
+
+    steps: int = 1000
+    batch_size: int = 16
+    accumulate: int = 1
+    learning_rate: float = 3e-3
+    final_learning_rate: float = 0.1  # as a share of learning_rate
+    warmup_steps: int = 50
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float = 1.0
+    evaluate_every: int = 100
+    evaluation_windows: int = 256
+    checkpoint_every: int = 500
+    compile: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "accumulate", "evaluate_every", "evaluation_windows", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0; got {getattr(self, name)}")
+
+
+@dataclass
+class History:
+    """What happened, step by step. Losses are in nats a token."""
+
+    train_loss: list[float] = field(default_factory=list)  # one a step
+    learning_rate: list[float] = field(default_factory=list)
+    gradient_norm: list[float] = field(default_factory=list)  # before clipping
+    evaluation_steps: list[int] = field(default_factory=list)
+    held_out_loss: list[float] = field(default_factory=list)  # one an evaluation
+    seconds: float = 0.0  # of wall time, over all the runs that a checkpoint joins
+
+    def plot(self, characters_per_token: float | None = None, baselines: dict[str, float] | None = None):
+        """Loss by step; in bits per character if told how many characters a token has. Baselines: name → loss."""
+        scale = 1.0 if characters_per_token is None else data.bits_per_character(1.0, characters_per_token)
+        unit = "nats per token" if characters_per_token is None else "bits per character"
+        return plots.loss_curves(
+            {
+                "training": (range(1, len(self.train_loss) + 1), [scale * x for x in self.train_loss]),
+                "held out": (self.evaluation_steps, [scale * x for x in self.held_out_loss]),
+            },
+            baselines={name: scale * x for name, x in (baselines or {}).items()},
+            unit=unit,
+        )
+
+
+def best_device() -> torch.device:
+    """A CUDA GPU, else Apple's, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """bfloat16 on a GPU with units for it, float16 on an older one, None (plain float32) elsewhere."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then half a cosine down to the final rate. Steps count from 0.
+
+    Loshchilov and Hutter 2017, equation 5, without restarts.
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    final = config.learning_rate * config.final_learning_rate
+    return final + (config.learning_rate - final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019). Only the linear layers' matrices decay: a norm's scale, a bias or a
+    token's vector has no reason to be pulled to zero."""
+    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)} - embeddings
+    groups = [
+        {"params": [p for p in model.parameters() if id(p) in matrices], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if id(p) not in matrices], "weight_decay": 0.0},
+    ]
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=on_gpu)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, ids: Int[Tensor, "tokens"], max_windows: int | None = None, batch_size: int = 64
+) -> float:
+    """Mean loss in nats a token over consecutive windows; with max_windows, over that many, evenly spaced."""
+    device = next(model.parameters()).device
+    inputs, targets = data.consecutive_windows(ids, model.config.context_length)
+    if max_windows is not None and max_windows < len(inputs):
+        chosen = torch.linspace(0, len(inputs) - 1, max_windows).long()
+        inputs, targets = inputs[chosen], targets[chosen]
+    total = 0.0
+    with evaluating(model), _autocast(device):
+        for x, y in zip(inputs.split(batch_size), targets.split(batch_size)):
+            total += next_token_loss(model(x.to(device)).float(), y.to(device)).item() * len(x)
+    return total / len(inputs)
+
+
+def train(
+    model: GPT,
+    train_ids: Int[Tensor, "tokens"],
+    held_out_ids: Int[Tensor, "held_out_tokens"],
+    config: TrainingConfig,
+    *,
+    checkpoint: str | os.PathLike | None = None,
+    on_evaluation: Callable[[int, History], None] | None = None,
+) -> History:
+    """Train the model in place, on the device it is on, and return what happened.
+
+    checkpoint: a file to write every `checkpoint_every` steps and at the end. If it is there
+        already, training goes on from it, exactly as if it had never stopped.
+    on_evaluation: called with the step and the history after each measurement of the held-out loss.
+    Ctrl-C (in a notebook: the stop button) ends training early; the model and the history so far stay.
+    Raises FloatingPointError when the loss is no longer a number.
+    """
+    device = next(model.parameters()).device
+    optimizer = make_optimizer(model, config)
+    scaler = torch.amp.GradScaler(device.type, enabled=mixed_precision(device) is torch.float16)
+    history, first_step = History(), 0
+    if checkpoint is not None and Path(checkpoint).exists():
+        history, first_step = _resume(checkpoint, model, optimizer, scaler, config)
+    train_ids = train_ids.to(device)
+    forward = torch.compile(model) if config.compile else model
+    before, started = history.seconds, time.perf_counter()
+    was_training = model.training
+    model.train()
+    step = first_step
+    bar = tqdm(total=config.steps, initial=first_step, desc="training", unit="step")
+    try:
+        for step in range(first_step, config.steps):
+            # Batches and dropout depend on the seed and the step alone, so a resumed run meets the same ones.
+            torch.manual_seed(1_000_003 * config.seed + step)
+            rate = learning_rate(step, config)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss = 0.0
+            for _ in range(config.accumulate):
+                inputs, targets = data.random_windows(train_ids, model.config.context_length, config.batch_size)
+                with _autocast(device):
+                    part = next_token_loss(forward(inputs), targets) / config.accumulate
+                scaler.scale(part).backward()
+                loss += part.item()
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss became {loss} at step {step} (learning rate {rate:.2g}). Lower the learning rate or "
+                    "warm up for longer"
+                    + ("" if checkpoint is None else f"; {checkpoint} holds the last good state, if it was written")
+                )
+            scaler.unscale_(optimizer)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            history.train_loss.append(loss)
+            history.learning_rate.append(rate)
+            history.gradient_norm.append(norm.item())
+            history.seconds = before + time.perf_counter() - started
+            done = step + 1
+            bar.update()
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            if done % config.evaluate_every == 0 or done == config.steps:
+                history.evaluation_steps.append(done)
+                history.held_out_loss.append(evaluate(model, held_out_ids, config.evaluation_windows))
+                if on_evaluation is not None:
+                    on_evaluation(done, history)
+            if checkpoint is not None and (done % config.checkpoint_every == 0 or done == config.steps):
+                save_checkpoint(checkpoint, model, optimizer, scaler, config, history)
+    except KeyboardInterrupt:
+        print(f"Stopped after {len(history.train_loss)} of {config.steps} steps; the model and history so far stay.")
+    finally:
+        bar.close()
+        optimizer.zero_grad(set_to_none=True)
+        model.train(was_training)
+    return history
+
+
+def _autocast(device: torch.device):
+    precision = mixed_precision(device)
+    return nullcontext() if precision is None else torch.autocast(device.type, precision)
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def save_checkpoint(path, model: GPT, optimizer, scaler, config: TrainingConfig, history: History) -> None:
+    """Weights, optimizer state, configs and history in one safetensors file, which `GPT.load` reads too."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    tensors = dict(model.state_dict())
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            for key, value in optimizer.state[p].items():
+                tensors[f"optimizer/{names[id(p)]}/{key}"] = value
+    metadata = {
+        "config": asdict(model.config),
+        "training": asdict(config),
+        "history": asdict(history),
+        "scaler": scaler.state_dict(),
+    }
+    write_safetensors(path, tensors, metadata)
+
+
+def _resume(path, model: GPT, optimizer, scaler, config: TrainingConfig) -> tuple[History, int]:
+    tensors, metadata = read_safetensors(path)
+    if "training" not in metadata:
+        raise ValueError(f"{path} is a model without a training state; give another file to checkpoint to")
+    for kind, ours in (("config", model.config), ("training", config)):
+        saved, wanted = metadata[kind], asdict(ours)
+        differing = [f"{key} = {saved.get(key)}, now {wanted[key]}" for key in wanted if saved.get(key) != wanted[key]]
+        if differing:
+            raise ValueError(f"{path} was written with another {kind}: {'; '.join(differing)}")
+    load_weights(model, tensors, path)
+    for group in optimizer.param_groups:
+        for name, p in model.named_parameters():
+            if any(p is q for q in group["params"]):
+                prefix = f"optimizer/{name}/"
+                state = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+                # Adam counts its steps on the CPU, unless it is fused.
+                keep = {"step": p.device if group.get("fused") else torch.device("cpu")}
+                optimizer.state[p] = {key: t.to(keep.get(key, p.device)) for key, t in state.items()}
+    scaler.load_state_dict(metadata["scaler"])
+    history = History(**metadata["history"])
+    return history, len(history.train_loss)
+
+
+# ---------------------------------------------------------------- the model that comes with the package
+
+MODELS = Path(__file__).parent / "models"
+
+
+def load_pretrained(device: torch.device | str = "cpu") -> tuple[GPT, BPETokenizer, dict]:
+    """The small GPT that comes with the package, its tokenizer, and how it was trained."""
+    record = json.loads((MODELS / "python.json").read_text(encoding="utf-8"))
+    return GPT.load(MODELS / "python.safetensors").to(device), load_tokenizer(MODELS / "python.tokenizer.json"), record
+
+
+def export(path: Path, model: GPT, tokenizer, record: dict) -> None:
+    """Three files: PATH.safetensors in half precision, PATH.tokenizer.json, and PATH.json, which says how."""
+    model.save(path.with_name(path.name + ".safetensors"), torch.float16)
+    save_tokenizer(tokenizer, path.with_name(path.name + ".tokenizer.json"))
+    path.with_name(path.name + ".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+# ---------------------------------------------------------------- command line
+
+HELP = {
+    "context_length": "tokens that the model sees at once",
+    "d_model": "width of the residual stream",
+    "n_layers": "number of blocks",
+    "n_heads": "attention heads a block; must divide d_model",
+    "d_ff": "width of the feed-forward layer; 4 · d_model unless given",
+    "positions": "none, sinusoidal, learned, rotary or alibi",
+    "norm": "pre or post",
+    "activation": "gelu, gelu_tanh, relu or relu2",
+    "dropout": "share of activations dropped while training",
+    "tie_weights": "let the output layer reuse the token embedding",
+    "bias": "biases in linear layers and norms",
+    "steps": "updates of the weights",
+    "batch_size": "windows in one forward pass",
+    "accumulate": "forward passes in one step",
+    "learning_rate": "the highest rate, reached after the warm-up",
+    "final_learning_rate": "the rate at the end, as a share of the highest",
+    "warmup_steps": "steps in which the rate rises",
+    "weight_decay": "on the matrices of linear layers",
+    "beta1": "AdamW's memory of the gradient",
+    "beta2": "AdamW's memory of its square",
+    "clip": "largest gradient norm",
+    "evaluate_every": "steps between measurements of the held-out loss",
+    "evaluation_windows": "held-out windows in such a measurement; the last one takes all",
+    "checkpoint_every": "steps between checkpoints",
+    "compile": "use torch.compile",
+    "seed": "of the weights, the batches and the dropout",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m transformer_lab.training",
+        description="Train a GPT on a text, on the best device there is.",
+        epilog="Shape and training options left out keep the preset's value, shown in brackets for the cpu preset.",
+    )
+    parser.add_argument("--corpus", default="python", help="python, shakespeare, or a text file's path [python]")
+    parser.add_argument(
+        "--tokenizer",
+        default="bpe-1024",
+        help="characters, bpe-N for byte-pair encoding with N tokens, or a file that save_tokenizer wrote [bpe-1024]",
+    )
+    parser.add_argument("--preset", choices=("cpu", "gpu", "gpt2"), default="cpu", help="shape to start from [cpu]")
+    parser.add_argument("--device", help="cpu, cuda, mps … [the best there is]")
+    parser.add_argument("--checkpoint", help="file to write to, and to go on from if it is there")
+    parser.add_argument("--export", type=Path, metavar="PATH", help="write PATH.safetensors, .tokenizer.json and .json")
+    parser.add_argument("--plot", metavar="FILE", help="write the loss curves to this picture")
+    for title, config in (("shape", GPTConfig.cpu(1)), ("training", TrainingConfig())):
+        group = parser.add_argument_group(title)
+        for f in fields(config):
+            if f.name == "vocab_size":
+                continue  # the tokenizer says
+            kind = int if f.name == "d_ff" else f.type
+            default = "4 · d_model" if f.name == "d_ff" else getattr(config, f.name)
+            option = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
+            group.add_argument(
+                f"--{f.name.replace('_', '-')}", default=MISSING, help=f"{HELP[f.name]} [{default}]", **option
+            )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    given = {key: value for key, value in options.items() if value is not MISSING}
+    try:
+        _run(given, shlex.join(sys.argv[1:] if arguments is None else arguments))
+    except (ValueError, FileNotFoundError, ConnectionError, FloatingPointError) as error:
+        parser.exit(1, f"error: {error}\n")
+
+
+def _run(given: dict, command_line: str) -> None:
+    device = torch.device(given["device"]) if given["device"] else best_device()
+    corpus = data.load_corpus(given["corpus"])
+    tokenizer = _tokenizer(given["tokenizer"], corpus.train)
+    train_ids = torch.tensor(tokenizer.encode(corpus.train))
+    held_out_ids = torch.tensor(tokenizer.encode(corpus.held_out))
+    characters_per_token = len(corpus.held_out) / len(held_out_ids)
+
+    shape = getattr(GPTConfig, given["preset"])
+    config = shape(tokenizer.vocab_size) if given["preset"] != "gpt2" else shape()
+    config = replace(config, vocab_size=tokenizer.vocab_size)
+    shape_options = {f.name: given[f.name] for f in fields(GPTConfig) if f.name in given}
+    if "d_model" in shape_options:  # the preset's d_ff belongs to the preset's d_model
+        shape_options = {"d_ff": None} | shape_options
+    config = replace(config, **shape_options)
+    training = TrainingConfig(**{f.name: given[f.name] for f in fields(TrainingConfig) if f.name in given})
+    torch.manual_seed(training.seed)
+    model = GPT(config).to(device)
+    print(f"{corpus.name}: {len(train_ids):,} tokens to learn from, {len(held_out_ids):,} held out")
+    print(f"{model.parameter_count()['total']:,} parameters on {device}")
+
+    history = train(model, train_ids, held_out_ids, training, checkpoint=given["checkpoint"])
+    bits = data.bits_per_character(evaluate(model, held_out_ids), characters_per_token)
+    print(f"{bits:.3f} bits per character on the whole held-out text, after {history.seconds:.0f} s of training")
+    print(write(model, tokenizer, "The ", 100, top_p=0.9, seed=0))
+    if given["plot"]:
+        history.plot(characters_per_token).savefig(given["plot"])
+    if given["export"]:
+        record = {
+            "data": f"load_corpus({given['corpus']!r}) of Python {platform.python_version()}",
+            "command": f"python -m transformer_lab.training {command_line}",
+            "seed": training.seed,
+            "held_out_bits_per_character": round(bits, 3),
+            "held_out_characters": len(corpus.held_out),
+            "parameters": model.parameter_count()["total"],
+            "steps": len(history.train_loss),
+            "seconds": round(history.seconds),
+            "device": str(device),
+            "torch": torch.__version__,
+            "date": date.today().isoformat(),
+        }
+        export(given["export"], model, tokenizer, record)
+
+
+def _tokenizer(name: str, text: str):
+    if name == "characters":
+        return CharacterTokenizer.train(text)
+    if name.startswith("bpe-") and name[4:].isdigit():
+        return BPETokenizer.train(text, int(name[4:]))
+    if not Path(name).is_file():
+        raise ValueError(f"tokenizer must be 'characters', 'bpe-N' or a file's path; got {name!r}")
+    return load_tokenizer(name)
+
+
+if __name__ == "__main__":
+    main()
