@@ -112,6 +112,8 @@ def fused_attention(
     if bias is not None:  # the kernel takes one additive tensor
         mask = bias if mask is None else bias.masked_fill(~mask, -math.inf)
         mask = mask.to(query.dtype)
+    if mask is not None:
+        mask = torch.atleast_2d(mask)  # the kernel insists on an axis of queries
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=plain)
 
 

@@ -131,7 +131,7 @@ def _check_sha256(content: bytes, source: object) -> None:
 
 
 def text_corpus(path: str | os.PathLike) -> Corpus:
-    """Any UTF-8 text file of your own, split at its empty lines (or at its lines, if it has none)."""
+    """Any UTF-8 text file of your own, split at its empty lines (or at its lines, if it has few)."""
     text = Path(path).read_text(encoding="utf-8")
     if not text.strip():
         raise ValueError(f"{path} is empty: there is nothing to learn from")

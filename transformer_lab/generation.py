@@ -28,7 +28,7 @@ def next_token_probabilities(
         raise ValueError(f"top_p must be in (0, 1]; got {top_p}")
     if temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    probabilities, order = (logits / temperature).softmax(-1).sort(-1, descending=True, stable=True)
+    probabilities, order = (logits / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
         probabilities[..., top_k:] = 0
         probabilities = probabilities / probabilities.sum(-1, keepdim=True)

@@ -175,10 +175,13 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-    except (SafetensorError, ValueError) as error:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file (truncated?): {error}") from error
-    return tensors, metadata
+    try:
+        return tensors, {key: json.loads(value) for key, value in metadata.items()}
+    except json.JSONDecodeError:  # another program's: it holds plain words and nothing of ours
+        return tensors, {}
 
 
 def load_weights(model: GPT, tensors: dict[str, Tensor], path: str | os.PathLike) -> None:

@@ -1,5 +1,6 @@
 """Plots: every picture of the series, as functions that return a Figure.
 
+Importing this module gives matplotlib the style of the series.
 Rows of a pattern are queries, columns are keys. Colours are colour-blind safe, sizes fit a projector.
 """
 
@@ -8,7 +9,9 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -26,13 +29,16 @@ STYLE = {
     "image.cmap": "cividis",
     "image.interpolation": "nearest",
 }
+plt.rcParams.update(STYLE)
 
 
 class Picture(Figure):
     """A Figure whose text form says what is on it, for readers who cannot see it."""
 
+    description = ""  # set where titles, labels and sizes do not say enough
+
     def __repr__(self) -> str:
-        return "Picture of " + "; ".join(_describe(ax) for ax in self.axes if ax.get_label() != "<colorbar>")
+        return "Picture of " + (self.description or "; ".join(_describe(ax) for ax in self.axes if ax.get_label() != "<colorbar>"))
 
 
 def _describe(ax) -> str:
@@ -55,10 +61,9 @@ def new_figure(
 
     It is closed for pyplot, so a notebook shows it once: as the value of the cell.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(width * columns, height * rows), squeeze=False, FigureClass=Picture, **options
-        )
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), squeeze=False, FigureClass=Picture, **options
+    )
     plt.close(figure)
     return figure, axes
 
@@ -162,6 +167,67 @@ def _check_pattern(pattern: Tensor, queries: Sequence[str], keys: Sequence[str])
         )
 
 
+def compare_masks(
+    *masks: Tensor,
+    titles: Sequence[str],
+    tokens: Sequence[str] | None = None,
+    keys: Sequence[str] | None = None,
+    labels: tuple[str, str] = ("query", "key"),
+    meaning: tuple[str, str] = ("may attend", "may not"),
+) -> Figure:
+    """Boolean (queries, keys) matrices side by side: dark where True, pale where False; `meaning` names the two.
+
+    `labels` names the rows and the columns.
+    """
+    colours = (COLOURS[0], "#DDDDDD")
+    n_queries, n_keys = masks[0].shape
+    figure, axes = new_figure(1, len(masks), width=max(0.36 * n_keys, 1.8) + 0.9, height=0.36 * n_queries + 1.7)
+    for ax, mask, title in zip(axes[0], masks, titles, strict=True):
+        first = ax is axes[0, 0]
+        draw_matrix(
+            ax, mask, title, tokens, keys or tokens, labels[0] if first else "", labels[1],
+            numbers=False, limits=(0, 1), cmap=ListedColormap(colours[::-1]),
+        )  # fmt: skip
+        ax.set_xticks(np.arange(1, mask.shape[1]) - 0.5, minor=True)
+        ax.set_yticks(np.arange(1, mask.shape[0]) - 0.5, minor=True)
+        ax.grid(which="minor", color="white", linewidth=2)
+        ax.tick_params(which="minor", length=0)
+    figure.legend(
+        handles=[Patch(color=colour, label=name) for colour, name in zip(colours, meaning, strict=True)],
+        loc="outside lower center",
+        ncols=2,
+    )
+    return figure
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def token_rows(rows: Mapping[str, Sequence[str]], title: str = "", shift: int = 0) -> Figure:
+    """Rows of tokens in boxes, name → tokens, one column a position. A box's colour stands for its token.
+
+    `shift` draws an arrow from each token to the same token that many columns away in the row below.
+    """
+    longest = max(len(tokens) for tokens in rows.values())
+    figure, axes = new_figure(width=0.95 * longest + 1.2, height=0.9 * len(rows) + 0.5)
+    ax = axes[0, 0]
+    vocabulary = list(dict.fromkeys(token for tokens in rows.values() for token in tokens))
+    for row, tokens in enumerate(rows.values()):
+        for column, token in enumerate(tokens):
+            colour = plt.get_cmap("cividis")(0.45 + 0.5 * vocabulary.index(token) / len(vocabulary))
+            ax.add_patch(plt.Rectangle((column - 0.46, row - 0.3), 0.92, 0.6, color=colour))
+            ax.text(column, row, token.replace("\n", "⏎"), ha="center", va="center", fontsize=11)
+            if shift and row + 1 < len(rows) and 0 <= column + shift < longest:
+                ax.annotate("", (column + shift, row + 0.68), (column, row + 0.32), arrowprops={"arrowstyle": "->"})
+    ax.set(xlim=(-0.6, longest - 0.4), ylim=(len(rows) - 0.5, -0.5), title=title, xlabel="position")
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_xticks(range(longest))
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.tick_params(length=0)
+    figure.description = "rows of tokens, " + "; ".join(f"{name}: {' · '.join(t)}" for name, t in rows.items())
+    return figure
+
+
 # ---------------------------------------------------------------- curves and bars
 
 
@@ -205,7 +271,7 @@ def loss_curves(
     baselines: Mapping[str, float] | None = None,
     unit: str = "nats per token",
 ) -> Figure:
-    """Losses by step; long ones are drawn faint with a running mean over them. Baselines are dashed levels."""
+    """Losses by step; long ones are drawn faint with a running mean over them. Baselines are dashed levels that bear their names."""
     figure, axes = new_figure(width=8, height=4.2)
     ax = axes[0, 0]
     for i, (name, (x, y)) in enumerate(lines.items()):
@@ -215,11 +281,113 @@ def loss_curves(
             window = len(y) // 50
             x, y = x[window - 1 :], np.convolve(y, np.ones(window) / window, mode="valid")
         ax.plot(x, y, label=name, color=colour, marker="o" if len(y) <= 30 else "", markersize=4)
-    for i, (name, level) in enumerate((baselines or {}).items()):
-        ax.axhline(level, linestyle="--", linewidth=1.5, color=COLOURS[(len(lines) + i) % len(COLOURS)], label=name)
+    for name, level in (baselines or {}).items():
+        ax.axhline(level, linestyle="--", linewidth=1.5, color="0.4")
+        ax.annotate(name, (1, level), (-4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                    ha="right", color="0.3")  # fmt: skip
     ax.set(xlabel="step", ylabel=f"loss ({unit})")
-    ax.legend(loc="upper right", fontsize=10)
+    if lines:
+        ax.legend(loc="lower left", fontsize=11)
     return figure
+
+
+def plane(
+    groups: Mapping[str, tuple[Tensor, Sequence[str] | None]],
+    x_label: str = "",
+    y_label: str = "",
+    title: str = "",
+    joined: Sequence[str] = (),
+) -> Figure:
+    """Points in a plane, both axes to one scale. Groups: name → ((n, 2) coordinates, a label for each or None).
+
+    A labelled group is drawn large, an unlabelled one as small dots; the groups named in `joined` are joined
+    to a polygon in their order.
+    """
+    figure, axes = new_figure(width=5.4, height=4.6)
+    ax = axes[0, 0]
+    for i, (name, (points, labels)) in enumerate(groups.items()):
+        x, y = _array(points).T
+        ax.scatter(x, y, s=12 if labels is None else 80, marker="os^D"[i % 4], color=COLOURS[i], label=name, zorder=3)
+        if name in joined:
+            ax.fill(x, y, facecolor="none", edgecolor=COLOURS[i], linewidth=1.5)
+        for j, label in enumerate(labels or ()):
+            ax.annotate(label, (x[j], y[j]), xytext=(8, 6), textcoords="offset points", color=COLOURS[i])
+    ax.set(xlabel=x_label, ylabel=y_label, title=title, aspect="equal")
+    ax.margins(0.12)
+    ax.legend(fontsize=11)
+    figure.description = "points in a plane: " + "; ".join(
+        f"{name} ({len(points)})" if labels is None else f"{name} ({', '.join(labels)})"
+        for name, (points, labels) in groups.items()
+    )
+    return figure
+
+
+def curve_panels(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    x_label: str,
+    log: str = "",
+    x_limits: tuple[float, float] | None = None,
+    y_limits: tuple[float, float] | None = None,
+    marker: str = "",
+) -> Figure:
+    """Several `curves` side by side, y label → name → (x, y), with one legend. Limits, where given, hold in each."""
+    figure, axes = new_figure(1, len(panels), width=4.6, height=4.2)
+    for ax, (y_label, lines) in zip(axes[0], panels.items(), strict=True):
+        for name, (x, y) in lines.items():
+            ax.plot(_array(x), _array(y), label=name, marker=marker)
+        if "x" in log:
+            ax.set_xscale("log", base=2)
+        if "y" in log:
+            ax.set_yscale("log")
+        ax.set(xlabel=x_label, ylabel=y_label)
+        if x_limits:
+            ax.set_xlim(x_limits)
+        if y_limits:
+            ax.set_ylim(y_limits)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    return figure
+
+
+# ---------------------------------------------------------------- diagrams
+
+
+def residual_diagram(panels: Mapping[str, Sequence[tuple[Sequence[str], Sequence[str]]]]) -> Figure:
+    """A residual stream a panel, from x at the bottom upwards: title → its steps.
+
+    A step is (boxes on a branch that leaves the stream and is added back, boxes on the stream after the sum).
+    """
+    names = dict.fromkeys(name for steps in panels.values() for branch, after in steps for name in (*branch, *after))
+    colours = dict(zip(names, COLOURS, strict=False))
+    height = max(sum(len(branch) + len(after) + 1 for branch, after in steps) for steps in panels.values())
+    figure, axes = new_figure(1, len(panels), width=3.6, height=0.58 * height + 1.2)
+    for ax, (title, steps) in zip(axes[0], panels.items(), strict=True):
+        ax.set(title=title, xlim=(-0.9, 2.3), ylim=(-0.7, height + 0.6))
+        ax.axis("off")
+        ax.text(0, -0.35, "x", ha="center", va="center", style="italic", fontsize=14)
+        foot = 0.0
+        for branch, after in steps:
+            top = foot + len(branch) + 0.6
+            ax.plot([0, 1.4, 1.4], [foot + 0.2, foot + 0.2, top], color="grey", zorder=0)
+            ax.annotate("", (0.15, top), (1.42, top), arrowprops={"arrowstyle": "-|>", "lw": 2, "color": "grey"})
+            ax.plot([0, 0], [foot - 0.1, top - 0.15], color="black", linewidth=3, zorder=0)
+            ax.text(0, top, "+", ha="center", va="center", fontsize=14, bbox={"boxstyle": "circle", "fc": "white"})
+            places = [(1.4, foot + 0.8 + i, name) for i, name in enumerate(branch)]
+            places += [(0, top + 0.8 + i, name) for i, name in enumerate(after)]
+            for x, y, name in places:
+                box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": colours[name], "lw": 2.5}
+                ax.text(x, y, name, ha="center", va="center", fontsize=11, bbox=box)
+            foot = top + len(after) + 0.4
+            ax.plot([0, 0], [top + 0.2, foot], color="black", linewidth=3, zorder=0)
+        ax.annotate("", (0, foot + 0.45), (0, foot - 0.1), arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"})
+    figure.description = "a diagram: " + "; ".join(
+        f"{title}, {' then '.join(_describe_step(*step) for step in steps)}" for title, steps in panels.items()
+    )
+    return figure
+
+
+def _describe_step(branch: Sequence[str], after: Sequence[str]) -> str:
+    return f"plus a branch through {' → '.join(branch)}" + (f", sum through {' → '.join(after)}" if after else "")
 
 
 def _array(x) -> np.ndarray:

@@ -48,9 +48,10 @@ def watch(
     blocks = [m for m in model.modules() if isinstance(m, EncoderBlock | DecoderBlock)]
     if not attentions:
         raise ValueError(f"model holds no MultiHeadAttention to watch; got a {type(model).__name__}")
+    n_heads = [attention.n_heads for _, attention in attentions]
     for layer, head in [*zero, *(replace or {})]:
-        if not (0 <= layer < len(attentions) and 0 <= head < attentions[layer][1].n_heads):
-            raise ValueError(f"(layer, head) must exist: this model has {len(attentions)} layers; got {(layer, head)}")
+        if not (0 <= layer < len(n_heads) and 0 <= head < n_heads[layer]):
+            raise ValueError(f"(layer, head) must exist: the heads of each layer are {n_heads}; got {(layer, head)}")
 
     trace = Trace()
     last_output: list[Tensor] = []  # a block's input that is not the last block's output starts a new stack
@@ -95,9 +96,8 @@ def watch(
     handles = [model.register_forward_pre_hook(restart)]
     try:
         for block in blocks:
-            if block is not model:
-                handles.append(block.register_forward_pre_hook(before_block))
-                handles.append(block.register_forward_hook(after_block))
+            handles.append(block.register_forward_pre_hook(before_block))
+            handles.append(block.register_forward_hook(after_block))
         for layer, (name, attention) in enumerate(attentions):
             attention.explicit = True
             handles.append(attention.pattern_point.register_forward_hook(on_pattern(layer, name)))

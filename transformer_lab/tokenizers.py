@@ -58,7 +58,7 @@ class BPETokenizer:
     """
 
     def __init__(self, merges: list[tuple[int, int]]):
-        self.merges = [tuple(pair) for pair in merges]
+        self.merges = list(merges)
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self.token_bytes = [bytes([b]) for b in range(256)]
         for left, right in self.merges:
@@ -152,8 +152,8 @@ def load_tokenizer(path: str | os.PathLike) -> CharacterTokenizer | BPETokenizer
         if saved["kind"] == "characters":
             return CharacterTokenizer(saved["characters"])
         if saved["kind"] == "bpe":
-            return BPETokenizer(saved["merges"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+            return BPETokenizer([(left, right) for left, right in saved["merges"]])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} holds no tokenizer that save_tokenizer wrote: {error!r}") from error
     raise ValueError(f"{path} holds a tokenizer of kind {saved['kind']!r}; known are 'characters' and 'bpe'")
 

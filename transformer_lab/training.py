@@ -174,7 +174,8 @@ def train(
     was_training = model.training
     model.train()
     step = first_step
-    bar = tqdm(total=config.steps, initial=first_step, desc="training", unit="step")
+    quiet = os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm reads this itself in a terminal, but not in a notebook
+    bar = tqdm(total=config.steps, initial=first_step, desc="training", unit="step", disable=quiet)
     try:
         for step in range(first_step, config.steps):
             # Batches and dropout depend on the seed and the step alone, so a resumed run meets the same ones.
@@ -358,12 +359,12 @@ def main(arguments: list[str] | None = None) -> None:
     given = {key: value for key, value in options.items() if value is not MISSING}
     try:
         _run(given, shlex.join(sys.argv[1:] if arguments is None else arguments))
-    except (ValueError, FileNotFoundError, ConnectionError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         parser.exit(1, f"error: {error}\n")
 
 
 def _run(given: dict, command_line: str) -> None:
-    device = torch.device(given["device"]) if given["device"] else best_device()
+    device = _device(given["device"]) if given["device"] else best_device()
     corpus = data.load_corpus(given["corpus"])
     tokenizer = _tokenizer(given["tokenizer"], corpus.train)
     train_ids = torch.tensor(tokenizer.encode(corpus.train))
@@ -404,6 +405,13 @@ def _run(given: dict, command_line: str) -> None:
             "date": date.today().isoformat(),
         }
         export(given["export"], model, tokenizer, record)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # no such name, or no such device in this machine
+        raise ValueError(f"device must be one that torch finds here; got {name!r}: {error}") from error
 
 
 def _tokenizer(name: str, text: str):

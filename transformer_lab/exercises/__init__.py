@@ -8,12 +8,12 @@ is one) and probes, named inputs in general position, simplest first.
 
 from collections.abc import Callable
 
-from transformer_lab.exercises import lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09
+from transformer_lab.exercises import lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09
 from transformer_lab.exercises.checking import Exercise, Verdict, run
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
-    for lesson in (lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09)
+    for lesson in (lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09)
     for exercise in lesson.EXERCISES
 }
 

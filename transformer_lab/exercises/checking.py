@@ -1,6 +1,7 @@
 """How a check runs: the learner's function and the reference on the same inputs, and the first difference in words."""
 
 import copy
+import dis
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,12 +60,11 @@ def run(exercise: Exercise, function: Callable) -> Verdict:
 
 
 def _is_empty(function: Callable) -> bool:
-    """True for a body of nothing but a docstring, `...` and comments."""
-
-    def nothing():
-        """Docstring."""
-
-    return function.__code__.co_code == nothing.__code__.co_code
+    """True for a body of nothing but a docstring, `...` and comments: it does nothing but return None."""
+    code = getattr(function, "__code__", None)  # a function written in C has none
+    steps = [] if code is None else [step for step in dis.get_instructions(code) if step.opname != "RESUME"]
+    returning = ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST")
+    return bool(steps) and all(step.opname in returning and step.argval is None for step in steps)
 
 
 def _not_yet(exercise: Exercise, probe: str, arguments: tuple, difference: str) -> str:
@@ -97,7 +97,7 @@ def _difference(expected, answer) -> str:
     """In words, where the answer departs from what was expected; empty when it does not."""
     if isinstance(expected, tuple | list):
         if not isinstance(answer, tuple | list):
-            return f"expected {len(expected)} things, yours is one {_kind(answer)}"
+            return f"expected {len(expected)} things, yours is {_kind(answer)}"
         if len(answer) != len(expected):
             return f"expected {len(expected)} things, yours has {len(answer)}"
         for i, (e, a) in enumerate(zip(expected, answer)):
@@ -106,7 +106,9 @@ def _difference(expected, answer) -> str:
         return ""
     if isinstance(expected, Tensor):
         return _tensor_difference(expected, answer)
-    if isinstance(answer, Tensor) and answer.numel() == 1:
+    if isinstance(answer, Tensor):
+        if answer.numel() != 1:
+            return f"expected {expected!r}, yours is a tensor of shape {tuple(answer.shape)}"
         answer = answer.item()
     if answer is None:
         return f"expected {expected!r}, yours returns None (is a return missing?)"

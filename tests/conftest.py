@@ -1,0 +1,60 @@
+"""What several test files share: repeatable randomness, models with weights worth comparing."""
+
+import pytest
+import torch
+from hypothesis import register_random, settings
+from torch import nn
+
+from transformer_lab.gpt import GPT, GPTConfig
+
+settings.register_profile("lab", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("lab")
+
+
+class TorchRandom:
+    """What hypothesis seeds before each example."""
+
+    seed = torch.manual_seed
+    getstate = torch.random.get_rng_state
+    setstate = torch.random.set_rng_state
+
+
+register_random(TorchRandom)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def randomised():
+    """A function: every parameter drawn anew, in float64, so that no bias is 0 and no norm's weight is 1."""
+
+    def randomise(module: nn.Module) -> nn.Module:
+        for parameter in module.double().parameters():
+            nn.init.normal_(parameter, std=0.4)
+        return module
+
+    return randomise
+
+
+@pytest.fixture
+def tiny_gpt(randomised):
+    """A function: a GPT of 11 tokens, context 8, two layers of two heads; keywords change its config."""
+    shape = dict(vocab_size=11, context_length=8, d_model=8, n_layers=2, n_heads=2)
+    return lambda **changes: randomised(GPT(GPTConfig(**shape | changes)))
+
+
+@pytest.fixture
+def torch_attention_weights():
+    """A function: the weights of a torch.nn.MultiheadAttention under our names."""
+
+    def rename(theirs: nn.MultiheadAttention) -> dict[str, torch.Tensor]:
+        weights = {f"out.{name}": parameter for name, parameter in theirs.out_proj.named_parameters()}
+        for kind, fused in (("weight", theirs.in_proj_weight), ("bias", theirs.in_proj_bias)):
+            if fused is not None:
+                weights |= {f"{part}.{kind}": t for part, t in zip(("query", "key", "value"), fused.chunk(3))}
+        return weights
+
+    return rename

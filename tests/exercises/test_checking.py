@@ -1,0 +1,225 @@
+"""The machinery of the checks, and what holds for every exercise of the catalogue."""
+
+import copy
+import inspect
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from transformer_lab.exercises import EXERCISES, check, lesson_02
+from transformer_lab.exercises.checking import Exercise, _difference, run
+
+
+def double(x: Tensor, weights: list) -> Tensor:
+    """Twice x."""
+    return 2 * x
+
+
+def double_probes():
+    return {
+        "one number": (torch.tensor([1.0]), []),
+        "below zero": (torch.tensor([[-1.0, 3.0]]), [torch.tensor(0.5)]),
+        "large": (torch.arange(20.0).view(4, 5), []),
+    }
+
+
+DOUBLE = Exercise(double, double_probes)
+
+
+# ---------------------------------------------------------------- the verdict
+
+
+def test_a_right_answer_is_told_what_was_compared():
+    verdict = run(DOUBLE, lambda x, weights: x + x)
+    assert verdict.right is True and verdict.exercise == "double"
+    assert repr(verdict) == "double: right. Equal to the reference on 3 inputs: one number, below zero, large."
+
+
+def empty_with_docstring(x, weights):
+    """Twice x."""
+    ...  # your code here
+
+
+def empty_without_docstring(x, weights):
+    ...  # your code here
+
+
+def empty_pass(x, weights):
+    pass
+
+
+@pytest.mark.parametrize("function", [empty_with_docstring, empty_without_docstring, empty_pass])
+def test_an_empty_function_is_not_attempted(function):
+    verdict = run(DOUBLE, function)
+    assert verdict.right is None
+    assert repr(verdict) == "double: not attempted yet; the notebook goes on with the reference."
+
+
+def constant_with_docstring(x, weights):
+    """Twice x."""
+    return 0
+
+
+def constant_without_docstring(x, weights):
+    return 1
+
+
+def forgotten_return(x, weights):
+    2 * x
+
+
+@pytest.mark.parametrize("function", [constant_with_docstring, constant_without_docstring, forgotten_return])
+def test_a_function_that_does_something_is_attempted(function):
+    assert run(DOUBLE, function).right is False
+
+
+@pytest.mark.parametrize("function, right", [(torch.exp, False), (torch.abs, True)])
+def test_a_function_written_in_c_is_checked_too(function, right):
+    assert run(Exercise(abs, lambda: {"below zero": (torch.tensor([-2.0]),)}), function).right is right
+
+
+def test_the_first_input_that_differs_is_shown():
+    verdict = run(DOUBLE, lambda x, weights: 2 * x.abs())
+    assert verdict.right is False
+    assert repr(verdict) == (
+        "double: not yet. The input that shows it: below zero.\n"
+        "  tensor, 1×2: [[-1.0, 3.0]]\n"
+        "  [tensor(0.5000)]\n"
+        "expected [[-2.0, 6.0]]\n"
+        "yours    [[2.0, 6.0]]"
+    )
+
+
+def test_a_large_input_is_shown_by_its_size_and_the_worst_entry_by_its_place():
+    def wrong_in_two_places(x, weights):
+        y = 2 * x
+        if x.numel() == 20:
+            y[1, 2] += 1
+            y[3, 4] = math.nan
+        return y
+
+    text = repr(run(DOUBLE, wrong_in_two_places))
+    assert "large.\n  tensor, 4×5\n" in text
+    assert text.endswith("2 of 20 entries differ; the most at [3, 4]: expected 38, yours nan")
+
+
+def test_an_error_names_the_learners_line():
+    def raising(x, weights):
+        y = 2 * x
+        return y.view(7)  # the line at fault
+
+    text = repr(run(DOUBLE, raising))
+    assert "The input that shows it: one number." in text
+    assert "Your function raised RuntimeError: shape '[7]' is invalid" in text
+    assert text.endswith("at your line:  return y.view(7)  # the line at fault")
+
+
+def test_an_error_before_the_first_line_has_no_line():
+    text = repr(run(DOUBLE, lambda x: x))
+    assert "Your function raised TypeError" in text and "at your line" not in text
+
+
+def test_inputs_may_be_changed_in_place():
+    def in_place(x, weights):
+        weights.append("changed")
+        return x.mul_(2)
+
+    assert run(DOUBLE, in_place).right is True
+
+
+# ---------------------------------------------------------------- differences
+
+
+@pytest.mark.parametrize(
+    "expected, answer",
+    [
+        (0.5, 0.5 + 1e-7),
+        (1, torch.tensor(1)),
+        (0.5, torch.tensor([0.5])),
+        (True, True),
+        ("word", "word"),
+        (torch.tensor(2.0), 2.0),
+        (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0 + 1e-6], dtype=torch.float64)),
+        (torch.tensor([-math.inf, 1.0]), torch.tensor([-math.inf, 1.0])),
+        (torch.tensor([True]), torch.tensor([True])),
+        ((torch.ones(2), [3]), [torch.ones(2), (3,)]),
+    ],
+    ids=repr,
+)
+def test_equal_answers(expected, answer):
+    assert _difference(expected, answer) == ""
+
+
+@pytest.mark.parametrize(
+    "expected, answer, words",
+    [
+        (0.5, 0.51, "expected 0.5, yours 0.51"),
+        (3, 4, "expected 3, yours 4"),
+        (True, False, "expected True, yours False"),
+        (0.5, None, "expected 0.5, yours returns None (is a return missing?)"),
+        (0.5, torch.zeros(2, 3), "expected 0.5, yours is a tensor of shape (2, 3)"),
+        ((1, 2), torch.zeros(2), "expected 2 things, yours is a Tensor"),
+        ((1, 2), None, "expected 2 things, yours is None"),
+        ((1, 2), (1, 2, 3), "expected 2 things, yours has 3"),
+        ((1, 2), (1, 3), "in position 1 of what you return: expected 2, yours 3"),
+        (torch.ones(2), None, "expected a tensor, yours returns None (is a return missing?)"),
+        (torch.ones(2), [1.0, 1.0], "expected a tensor, yours is a list"),
+        (torch.ones(2), torch.ones(2, 1), "expected shape (2,), yours (2, 1)"),
+        (torch.ones(2) > 0, torch.ones(2), "expected dtype torch.bool, yours torch.float32"),
+        (torch.ones(2), torch.tensor([1.0, math.nan]), "expected [1.0, 1.0]\nyours    [1.0, nan]"),
+        (torch.tensor([0, 7]), torch.tensor([0, 8]), "expected [0, 7]\nyours    [0, 8]"),
+        (torch.tensor([0.0]), torch.tensor([-math.inf]), "expected [0.0]\nyours    [-inf]"),
+        (torch.tensor([-1e-9, 1]), torch.zeros(2), "expected [0.0, 1.0]\nyours    [0.0, 0.0]"),
+    ],
+)
+def test_differences_in_words(expected, answer, words):
+    assert _difference(expected, answer) == words
+
+
+# ---------------------------------------------------------------- the catalogue
+
+
+def test_check_finds_the_exercise_by_the_functions_name():
+    def softmax(scores):
+        return torch.softmax(scores, dim=-1)
+
+    assert check(softmax).right is True
+    assert check(lesson_02.softmax).exercise == "softmax"
+
+
+def test_check_names_the_exercises_there_are():
+    with pytest.raises(ValueError, match="must bear an exercise's name .*softmax.*; got '<lambda>'"):
+        check(lambda x: x)
+
+
+def test_no_two_exercises_share_a_name():
+    lessons = {inspect.getmodule(exercise.probes) for exercise in EXERCISES.values()}
+    assert sum(len(lesson.EXERCISES) for lesson in lessons) == len(EXERCISES)
+    assert all(name == exercise.name for name, exercise in EXERCISES.items())
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_the_reference_is_right_and_described(exercise):
+    assert run(exercise, exercise.reference).right is True
+    assert inspect.getdoc(exercise.reference)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_probes_are_the_same_at_each_call(exercise):
+    before = torch.get_rng_state()
+    first, second = exercise.probes(), exercise.probes()
+    assert torch.equal(torch.get_rng_state(), before)  # the notebook's own random numbers are left alone
+    assert list(first) == list(second) and len(first) >= 3
+    for name in first:
+        expected = exercise.reference(*copy.deepcopy(first[name]))
+        assert _difference(expected, exercise.reference(*second[name])) == ""
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+@pytest.mark.parametrize("answer", [0, None, torch.zeros(2, 3)], ids=["zero", "none", "tensor"])
+def test_a_constant_is_never_right(exercise, answer):
+    verdict = run(exercise, lambda *arguments: answer)
+    assert verdict.right is False
+    assert "not yet" in repr(verdict)

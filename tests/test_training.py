@@ -1,0 +1,418 @@
+"""Training: the update is what the formulas say, a stopped run goes on as if it had not stopped, errors are plain."""
+
+import json
+import math
+from dataclasses import asdict, fields, replace
+
+import pytest
+import torch
+from torch import nn
+
+from transformer_lab import data, training
+from transformer_lab.generation import write
+from transformer_lab.gpt import GPT, GPTConfig, next_token_loss, read_safetensors
+from transformer_lab.tokenizers import CharacterTokenizer, load_tokenizer
+from transformer_lab.training import History, TrainingConfig, evaluate, learning_rate, make_optimizer, train
+
+SHAPE = GPTConfig(vocab_size=12, context_length=8, d_model=16, n_layers=2, n_heads=2, dropout=0.2)
+BRIEF = TrainingConfig(steps=6, batch_size=4, warmup_steps=2, evaluate_every=2, evaluation_windows=3, checkpoint_every=2)
+IDS = torch.randint(12, (300,), generator=torch.Generator().manual_seed(0))
+
+
+def new_model(**changes) -> GPT:
+    torch.manual_seed(0)
+    return GPT(replace(SHAPE, **changes))
+
+
+def facts(history: History) -> dict:
+    """All of it but the time it took."""
+    return {key: value for key, value in asdict(history).items() if key != "seconds"}
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+# ---------------------------------------------------------------- the pieces
+
+
+def test_learning_rate_rises_then_falls_on_half_a_cosine():
+    config = TrainingConfig(steps=110, warmup_steps=10, learning_rate=2.0, final_learning_rate=0.1)
+    rates = [learning_rate(step, config) for step in range(110)]
+    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    assert rates[10] == max(rates) == 2.0
+    assert rates[60] == pytest.approx((2.0 + 0.2) / 2)  # half way down
+    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:]))
+    assert learning_rate(110, config) == pytest.approx(0.2)
+
+
+def test_learning_rate_without_warm_up_starts_at_the_top():
+    assert learning_rate(0, TrainingConfig(warmup_steps=0, learning_rate=2.0)) == 2.0
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_only_the_linear_layers_matrices_decay(tie_weights):
+    model = new_model(tie_weights=tie_weights, positions="learned")
+    decaying, others = make_optimizer(model, replace(BRIEF, weight_decay=0.3)).param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    matrices = ("query", "key", "value", "out", "up", "down")
+    wanted = {name for name in names.values() if name.endswith(tuple(f".{m}.weight" for m in matrices))}
+    wanted |= set() if tie_weights else {"head.weight"}
+    assert {names[id(p)] for p in decaying["params"]} == wanted
+    assert {names[id(p)] for p in others["params"]} == set(names.values()) - wanted
+    assert {"token_embedding.weight", "positions.encoding", "final_norm.weight"} < set(names.values()) - wanted
+
+
+@pytest.mark.parametrize("max_windows, chosen", [(None, slice(None)), (3, [0, 18, 36]), (100, slice(None))])
+def test_evaluate_is_the_mean_over_the_windows_without_dropout(max_windows, chosen):
+    model = new_model()
+    inputs, targets = data.consecutive_windows(IDS, 8)
+    assert len(inputs) == 37
+    with torch.no_grad():
+        losses = [next_token_loss(model.eval()(x[None]), y[None]).item() for x, y in zip(inputs, targets)]
+    wanted = torch.tensor(losses)[chosen].mean().item()
+    model.train()
+    assert evaluate(model, IDS, max_windows, batch_size=10) == pytest.approx(wanted, rel=1e-5)
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    "cuda, mps, best", [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)  # fmt: skip
+def test_the_best_device(monkeypatch, cuda, mps, best):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert training.best_device() == torch.device(best)
+
+
+@pytest.mark.parametrize(
+    "device, bfloat16_units, precision",
+    [("cuda", True, torch.bfloat16), ("cuda", False, torch.float16), ("cpu", True, None), ("mps", True, None)],
+)
+def test_mixed_precision(monkeypatch, device, bfloat16_units, precision):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16_units)
+    assert training.mixed_precision(torch.device(device)) is precision
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"steps": 0}, "steps must be at least 1; got 0"),
+        ({"accumulate": 0}, "accumulate must be at least 1; got 0"),
+        ({"learning_rate": -0.1}, "learning_rate must be above 0; got -0.1"),
+        ({"clip": math.nan}, "clip must be above 0; got nan"),
+    ],
+)
+def test_bad_settings_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**changes)
+
+
+# ---------------------------------------------------------------- the loop
+
+
+@pytest.mark.parametrize("clip", [1000.0, 0.01])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_follows_the_mean_gradient_clipped(monkeypatch, accumulate, clip):
+    model, by_hand = new_model(dropout=0.0), new_model(dropout=0.0)
+    # Plain gradient descent at rate 1, so that the weights move by the very gradient.
+    monkeypatch.setattr(training, "make_optimizer", lambda model, config: torch.optim.SGD(model.parameters()))
+    config = replace(BRIEF, steps=1, accumulate=accumulate, clip=clip, warmup_steps=0, learning_rate=1.0, seed=3)
+    history = train(model, IDS, IDS, config)
+
+    torch.manual_seed(1_000_003 * 3)
+    windows = [data.random_windows(IDS, 8, 4) for _ in range(accumulate)]
+    inputs, targets = (torch.cat(part) for part in zip(*windows))
+    loss = next_token_loss(by_hand(inputs), targets)
+    gradients = torch.autograd.grad(loss, list(by_hand.parameters()))
+    norm = torch.cat([g.flatten() for g in gradients]).norm().item()
+    assert history.train_loss == [pytest.approx(loss.item(), rel=1e-5)]
+    assert history.gradient_norm == [pytest.approx(norm, rel=1e-4)]
+    assert (norm > clip) == (clip == 0.01)
+    for after, before, gradient in zip(model.parameters(), by_hand.parameters(), gradients):
+        wanted = before - gradient * min(1, clip / norm)
+        torch.testing.assert_close(after, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_falls_on_a_text_that_repeats():
+    ids = torch.arange(6).repeat(50)
+    model = new_model(dropout=0.0)
+    config = replace(BRIEF, steps=60, learning_rate=1e-2, evaluate_every=60)
+    history = train(model, ids, ids, config)
+    assert history.train_loss[0] == pytest.approx(math.log(12), abs=0.2)
+    assert history.held_out_loss[-1] < 0.1
+    assert len(history.train_loss) == len(history.learning_rate) == len(history.gradient_norm) == 60
+    assert history.learning_rate == [learning_rate(step, config) for step in range(60)]
+
+
+def test_the_held_out_loss_is_measured_on_schedule_and_at_the_end():
+    seen = []
+    config = replace(BRIEF, steps=5)
+    history = train(new_model(), IDS, IDS, config, on_evaluation=lambda step, h: seen.append((step, len(h.train_loss))))
+    assert history.evaluation_steps == [2, 4, 5]
+    assert seen == [(2, 2), (4, 4), (5, 5)]
+    assert len(history.held_out_loss) == 3
+
+
+def test_measuring_does_not_change_the_training():
+    models = new_model(), new_model()
+    often, seldom = (train(m, IDS, IDS, replace(BRIEF, evaluate_every=n)) for m, n in zip(models, (1, 6)))
+    assert often.train_loss == seldom.train_loss
+    assert same_weights(*models)
+
+
+def test_the_seed_decides():
+    one, same, other = (train(new_model(), IDS, IDS, replace(BRIEF, seed=seed)) for seed in (1, 1, 2))
+    assert facts(one) == facts(same)
+    assert one.train_loss != other.train_loss
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_model_comes_back_in_the_mode_it_was_in(mode):
+    model = new_model().train(mode)
+    train(model, IDS, IDS, replace(BRIEF, steps=1))
+    assert model.training is mode
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_compiled_training_runs_what_torch_compiles(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    model = new_model()
+    history = train(model, IDS, IDS, replace(BRIEF, compile=True))
+    assert compiled == [model]
+    assert history.train_loss == train(new_model(), IDS, IDS, BRIEF).train_loss
+
+
+def test_training_in_mixed_precision(monkeypatch):
+    full = train(new_model(), IDS, IDS, BRIEF)
+    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.bfloat16)
+    model = new_model()
+    mixed = train(model, IDS, IDS, BRIEF)
+    assert mixed.train_loss != full.train_loss
+    assert mixed.train_loss == pytest.approx(full.train_loss, rel=0.02)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+# ---------------------------------------------------------------- stopping and going on
+
+
+def stop_at(step: int, error: BaseException):
+    def on_evaluation(done, history):
+        if done == step:
+            raise error
+
+    return on_evaluation
+
+
+def test_ctrl_c_keeps_the_model_and_the_history(capsys):
+    model = new_model()
+    history = train(model, IDS, IDS, BRIEF, on_evaluation=stop_at(4, KeyboardInterrupt()))
+    assert len(history.train_loss) == 4
+    assert history.evaluation_steps == [2, 4]
+    assert "Stopped after 4 of 6 steps" in capsys.readouterr().out
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training and math.isfinite(evaluate(model, IDS))
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()], ids=["ctrl-c", "killed"])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, error, tie_weights):
+    unbroken = new_model(tie_weights=tie_weights)
+    wanted = train(unbroken, IDS, IDS, BRIEF, checkpoint=tmp_path / "unbroken")
+    try:
+        train(new_model(tie_weights=tie_weights), IDS, IDS, BRIEF, checkpoint=tmp_path / "c",
+              on_evaluation=stop_at(4, error))  # fmt: skip
+    except SystemExit:
+        pass
+    saved = json.loads(json.dumps(read_safetensors(tmp_path / "c")[1]))
+    assert len(saved["history"]["train_loss"]) == 2  # stopped just before the second was written
+
+    torch.manual_seed(99)  # neither the first weights nor the random numbers before matter
+    resumed = GPT(replace(SHAPE, tie_weights=tie_weights))
+    history = train(resumed, IDS, IDS, BRIEF, checkpoint=tmp_path / "c")
+    assert facts(history) == facts(wanted)
+    assert same_weights(resumed, unbroken)
+    assert history.seconds > saved["history"]["seconds"]
+    ours, theirs = (read_safetensors(tmp_path / name)[0] for name in ("c", "unbroken"))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    model = new_model()
+    wanted = train(model, IDS, IDS, BRIEF, checkpoint=tmp_path / "c")
+    again = new_model()
+    assert facts(train(again, IDS, IDS, BRIEF, checkpoint=tmp_path / "c")) == facts(wanted)
+    assert same_weights(again, model)
+
+
+def test_a_checkpoint_is_a_model_too(tmp_path):
+    model = new_model()
+    train(model, IDS, IDS, BRIEF, checkpoint=tmp_path / "deeper" / "c")
+    assert same_weights(GPT.load(tmp_path / "deeper" / "c"), model)
+    assert [path.name for path in (tmp_path / "deeper").iterdir()] == ["c"]
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path, saved):
+    model = new_model()
+
+    def poison(done, history):
+        if done == 4:
+            model.token_embedding.weight.data[:] = math.nan
+
+    config = replace(BRIEF, checkpoint_every=3)
+    checkpoint = tmp_path / "c" if saved else None
+    with pytest.raises(FloatingPointError, match=r"the loss became nan at step 4 \(learning rate \S+\). Lower") as error:
+        train(model, IDS, IDS, config, checkpoint=checkpoint, on_evaluation=poison)
+    assert ("holds the last good state" in str(error.value)) is saved
+    assert all(p.grad is None for p in model.parameters())
+    if saved:
+        assert math.isfinite(evaluate(GPT.load(checkpoint), IDS))
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def without_training_state(path):
+    new_model().save(path)
+
+
+def unchanged(path):
+    pass
+
+
+@pytest.mark.parametrize(
+    "shape, config, spoil, message",
+    [
+        ({"d_model": 8}, {}, unchanged, "another config: d_model = 16, now 8; d_ff = 64, now 32"),
+        ({"positions": "rotary"}, {}, unchanged, "another config: positions = learned, now rotary"),
+        ({}, {"learning_rate": 0.5}, unchanged, "another training: learning_rate = 0.003, now 0.5"),
+        ({}, {}, truncated, "not a whole safetensors file"),
+        ({}, {}, without_training_state, "a model without a training state"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit(tmp_path, shape, config, spoil, message):
+    path = tmp_path / "c"
+    train(new_model(), IDS, IDS, BRIEF, checkpoint=path)
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        train(new_model(**shape), IDS, IDS, replace(BRIEF, **config), checkpoint=path)
+    assert path.read_bytes() == before
+
+
+# ---------------------------------------------------------------- the plot
+
+HISTORY = History([3.0, 2.0, 1.0], [0.1] * 3, [1.0] * 3, [2, 3], [2.5, 1.5])
+
+
+@pytest.mark.parametrize("characters_per_token, scale", [(None, 1.0), (2.0, 1 / math.log(2) / 2)])
+def test_the_history_plots_itself(characters_per_token, scale):
+    ax = HISTORY.plot(characters_per_token).axes[0]
+    learning, held_out = ax.lines
+    assert learning.get_xdata().tolist() == [1, 2, 3]
+    assert learning.get_ydata().tolist() == pytest.approx([3 * scale, 2 * scale, scale])
+    assert held_out.get_xdata().tolist() == [2, 3]
+    assert held_out.get_ydata().tolist() == pytest.approx([2.5 * scale, 1.5 * scale])
+    assert ("bits per character" if characters_per_token else "nats per token") in ax.get_ylabel()
+
+
+def test_the_history_plots_baselines_in_the_same_unit():
+    line = HISTORY.plot(2.0, {"uniform": math.log(4)}).axes[0].lines[-1]
+    assert line.get_label() == "uniform"
+    assert set(line.get_ydata()) == {pytest.approx(1.0)}
+
+
+# ---------------------------------------------------------------- the command line
+
+SMALL = "--tokenizer characters --context-length 8 --n-layers 1 --n-heads 2 --steps 3 --batch-size 2 --device cpu".split()
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(f"line {i} of a text" for i in range(200)))
+    return str(path)
+
+
+def test_every_setting_has_its_help(capsys):
+    settings = {f.name for config in (GPTConfig, TrainingConfig) for f in fields(config)} - {"vocab_size"}
+    assert set(training.HELP) == settings
+    with pytest.raises(SystemExit) as stop:
+        training.main(["--help"])
+    assert stop.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, words in training.HELP.items():
+        assert f"--{name.replace('_', '-')}" in shown
+        assert f"{words} [" in shown
+    assert "[3e-3]" in shown or "[0.003]" in shown
+    assert "object at 0x" not in shown
+
+
+def test_the_command_writes_everything_it_is_asked_for(text_file, tmp_path, capsys):
+    arguments = f"--corpus {text_file} --d-model 16 --seed 7 --checkpoint {tmp_path}/c --export {tmp_path}/m --plot {tmp_path}/p.png"
+    training.main([*SMALL, *arguments.split()])
+    out = capsys.readouterr().out
+    assert "text: " in out and "parameters on cpu" in out and "bits per character on the whole held-out text" in out
+    assert "The " in out or "error" not in out
+
+    checkpoint, exported = GPT.load(tmp_path / "c"), GPT.load(tmp_path / "m.safetensors")
+    assert checkpoint.config == exported.config
+    assert (checkpoint.config.d_model, checkpoint.config.d_ff, checkpoint.config.n_layers) == (16, 64, 1)
+    assert exported.config.positions == "rotary"  # the preset's
+    for ours, half in zip(checkpoint.parameters(), exported.parameters()):
+        assert torch.equal(ours.half().float(), half)
+    tokenizer = load_tokenizer(tmp_path / "m.tokenizer.json")
+    assert tokenizer.vocab_size == checkpoint.config.vocab_size
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+    record = json.loads((tmp_path / "m.json").read_text())
+    held_out = data.text_corpus(text_file).held_out
+    ids = torch.tensor(tokenizer.encode(held_out))
+    bits = data.bits_per_character(evaluate(checkpoint, ids), 1.0)
+    assert record["held_out_bits_per_character"] == pytest.approx(bits, abs=6e-4)
+    assert record["held_out_characters"] == len(held_out)
+    assert (record["seed"], record["steps"], record["device"]) == (7, 3, "cpu")
+    assert record["parameters"] == checkpoint.parameter_count()["total"]
+    assert record["command"] == f"python -m transformer_lab.training {' '.join(SMALL)} {arguments}"
+
+
+def configured(arguments: list[str], monkeypatch) -> tuple[GPTConfig, TrainingConfig]:
+    """What the command line would train, without training it."""
+
+    def stand_in(model, train_ids, held_out_ids, config, *, checkpoint):
+        raise ValueError(model.config, config)
+
+    monkeypatch.setattr(training, "train", stand_in)
+    monkeypatch.setattr(training.argparse.ArgumentParser, "exit", lambda self, status, message: None)
+    caught = []
+    run = training._run
+
+    def catching(*given):
+        try:
+            run(*given)
+        except ValueError as error:
+            caught.extend(error.args)
+
+    monkeypatch.setattr(training, "_run", catching)
+    training.main(arguments)
+    return tuple(caught)
+
+
+@pytest.mark.parametrize(
+    "arguments, changes",
+    [
+        ("", {}),
+        ("--d-model 32", {"d_model": 32, "d_ff": 128}),
+        ("--d-model 32 --d-ff 48", {"d_model": 32, "d_ff": 48}),
+        ("--bias --no-tie-weights --norm post", {"bias": True, "tie_weights": False, "norm": "post"}),
+        ("--preset gpu --n-layers 1", {"context_length": 256, "d_model": 384, "d_ff": 1536, "n_layers": 1, "n_heads": 6, "dropout": 0.2}),
+    ],
+)
+def test_options_change_the_preset_alone(text_file, monkeypatch, arguments, changes):
+    vocab_size = CharacterTokenizer.train(data.text_corpus(text_file).train).vocab_size
+    model, _ = configured(["--corpus", text_file, "--tokenizer", "characters", *arguments.split()], monkeypatch)
+    assert model == replace(GPTConfig.cpu(vocab_size), **changes)
