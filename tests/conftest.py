@@ -54,7 +54,9 @@ def torch_attention_weights():
         weights = {f"out.{name}": parameter for name, parameter in theirs.out_proj.named_parameters()}
         for kind, fused in (("weight", theirs.in_proj_weight), ("bias", theirs.in_proj_bias)):
             if fused is not None:
-                weights |= {f"{part}.{kind}": t for part, t in zip(("query", "key", "value"), fused.chunk(3))}
+                weights |= {
+                    f"{part}.{kind}": t for part, t in zip(("query", "key", "value"), fused.chunk(3), strict=True)
+                }
         return weights
 
     return rename

@@ -121,7 +121,7 @@ def test_no_leak_from_the_future(positions, norm, tiny_gpt):
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_padded_batch_gives_what_each_sentence_gives_alone(positions, norm, tiny_gpt):
     model, ids = tiny_gpt(positions=positions, norm=norm), torch.randint(11, (3, 8))
-    for logits, sentence, length in zip(model(ids), ids, (2, 5, 8)):
+    for logits, sentence, length in zip(model(ids), ids, (2, 5, 8), strict=True):
         assert_close(logits[:length], model(sentence[None, :length])[0])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -31,6 +31,9 @@ STYLE = {
 }
 plt.rcParams.update(STYLE)
 
+Number = float | int
+Numbers = Sequence[Number] | np.ndarray | Tensor  # what one axis of a curve may come in
+
 
 class Picture(Figure):
     """A Figure whose text form says what is on it, for readers who cannot see it."""
@@ -38,7 +41,8 @@ class Picture(Figure):
     description = ""  # set where titles, labels and sizes do not say enough
 
     def __repr__(self) -> str:
-        return "Picture of " + (self.description or "; ".join(_describe(ax) for ax in self.axes if ax.get_label() != "<colorbar>"))
+        panels = (_describe(ax) for ax in self.axes if ax.get_label() != "<colorbar>")
+        return f"Picture of {self.description or '; '.join(panels)}"
 
 
 def _describe(ax) -> str:
@@ -80,11 +84,16 @@ def draw_matrix(
     row_label: str = "",
     column_label: str = "",
     numbers: bool | None = None,
-    limits: tuple[float, float] | None = None,
-    cmap: str = "cividis",
+    limits: tuple[Number, Number] | None = None,
+    cmap: str | Colormap = "cividis",
 ):
     """One matrix as a heatmap. Numbers are written into the cells when there are at most 64 of them."""
     matrix = torch.as_tensor(matrix).detach().float().cpu()
+    if matrix.ndim != 2:
+        raise ValueError(f"matrix must be (rows, columns); got shape {tuple(matrix.shape)}")
+    for axis, labels, size in zip(("rows", "columns"), (rows, columns), matrix.shape, strict=True):
+        if labels is not None and len(labels) != size:
+            raise ValueError(f"{axis} must hold {size} labels, as the matrix has {axis}; got {len(labels)}")
     low, high = limits or (matrix.min().item(), matrix.max().item())
     image = ax.imshow(matrix.numpy(), vmin=low, vmax=high, cmap=cmap, interpolation="nearest")
     for spine in ax.spines.values():
@@ -111,7 +120,7 @@ def draw_matrix(
 
 def heatmap(matrix: Tensor, title: str = "", cell: float = 0.55, **options) -> Figure:
     """One matrix, (rows, columns), with a colour bar. Options: see `draw_matrix`. `cell` is in inches."""
-    n_rows, n_columns = matrix.shape
+    n_rows, n_columns = matrix.shape[-2:]
     width, height = (min(max(cell * n, 2.5), 9.0) for n in (n_columns, n_rows))
     figure, axes = new_figure(width=width + 1.8, height=height + 1.2)
     image = draw_matrix(axes[0, 0], matrix, title, **options)
@@ -126,16 +135,18 @@ def attention_heatmap(pattern: Tensor, tokens: Sequence[str], keys: Sequence[str
     return heatmap(pattern, title, rows=tokens, columns=keys, row_label="query", column_label="key", limits=(0, 1))
 
 
-def compare_patterns(*patterns: Tensor, titles: Sequence[str], tokens=None, keys=None, limits=(0, 1)) -> Figure:
-    """Several (queries, keys) matrices side by side, on one colour scale."""
-    n_queries, n_keys = patterns[0].shape
+def compare_patterns(
+    *patterns: Tensor, titles: Sequence[str], tokens=None, keys=None, limits=(0, 1), labels=("query", "key")
+) -> Figure:
+    """Several (queries, keys) matrices side by side, on one colour scale. `labels` names the rows and the columns."""
+    n_queries, n_keys = patterns[0].shape[-2:]
     width = min(max(0.55 * n_keys, 3.0), 5.0)
     figure, axes = new_figure(
         1, len(patterns), width=width + 0.6, height=min(max(0.55 * n_queries, 2.5), 5.0) + 1.2
     )
     for ax, pattern, title in zip(axes[0], patterns, titles, strict=True):
         image = draw_matrix(
-            ax, pattern, title, tokens, keys or tokens, "query" if ax is axes[0, 0] else "", "key", limits=limits
+            ax, pattern, title, tokens, keys or tokens, labels[0] if ax is axes[0, 0] else "", labels[1], limits=limits
         )
     figure.colorbar(image, ax=axes[0, -1], shrink=0.8)
     return figure
@@ -181,7 +192,7 @@ def compare_masks(
     """
     colours = (COLOURS[0], "#DDDDDD")
     n_queries, n_keys = masks[0].shape
-    figure, axes = new_figure(1, len(masks), width=max(0.36 * n_keys, 1.8) + 0.9, height=0.36 * n_queries + 1.7)
+    figure, axes = new_figure(1, len(masks), width=max(0.4 * n_keys, 1.8) + 0.9, height=0.4 * n_queries + 1.7)
     for ax, mask, title in zip(axes[0], masks, titles, strict=True):
         first = ax is axes[0, 0]
         draw_matrix(
@@ -196,6 +207,70 @@ def compare_masks(
         handles=[Patch(color=colour, label=name) for colour, name in zip(colours, meaning, strict=True)],
         loc="outside lower center",
         ncols=2,
+    )
+    return figure
+
+
+def matrix_grid(
+    panels: Mapping[str, Tensor],
+    across: int = 4,
+    row_names: Mapping[str, Sequence[str]] | None = None,
+    column_names: Sequence[str] | None = None,
+    row_label: str = "",
+    column_label: str = "",
+    limits: tuple[float, float] | None = None,
+    cmap: str = "cividis",
+    panel: tuple[float, float] = (2.8, 2.8),
+) -> Figure:
+    """Any matrices, title → matrix, in a grid without numbers, on one colour scale; they may differ in size.
+
+    `row_names` holds the rows' names of the panel with that title; `column_names` are those of every panel.
+    `across` is how many stand side by side, `panel` the width and height of one, in inches.
+    """
+    if limits is None:
+        limits = min(float(m.min()) for m in panels.values()), max(float(m.max()) for m in panels.values())
+    across = min(across, len(panels))
+    figure, axes = new_figure(-(-len(panels) // across), across, *panel)
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    for i, (ax, (title, matrix)) in enumerate(zip(axes.flat, panels.items())):
+        rows = (row_names or {}).get(title)
+        below = column_label if i + across >= len(panels) else ""  # nothing stands under this panel
+        beside = row_label if i % across == 0 else ""
+        image = draw_matrix(
+            ax, matrix, title, rows, column_names, beside, below, numbers=False, limits=limits, cmap=cmap
+        )
+        ax.title.set_fontsize(12)
+        if column_names is None:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        else:
+            ax.tick_params(axis="x", rotation=90)
+        if rows is None:
+            ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    figure.colorbar(image, ax=list(axes.flat[: len(panels)]), shrink=0.8)
+    return figure
+
+
+def truth_table(
+    matrix: Tensor, rows: Sequence[str], columns: Sequence[str], meaning: tuple[str, str] = ("yes", "no")
+) -> Figure:
+    """A boolean matrix with names along both sides; `meaning` is the word for True and the word for False."""
+    figure, axes = new_figure(width=1.15 * len(columns) + 0.1 * max(map(len, rows)), height=0.42 * len(rows) + 0.6)
+    ax = axes[0, 0]
+    ax.imshow(matrix, cmap=ListedColormap(["#DDDDDD", COLOURS[0]]), vmin=0, vmax=1, aspect="auto")
+    for (row, column), true in np.ndenumerate(np.asarray(matrix)):
+        ax.text(column, row, meaning[0 if true else 1], ha="center", va="center", color="white" if true else "black")
+    ax.set_xticks(range(len(columns)), [name.replace(" ", "\n", 1) for name in columns])
+    ax.set_yticks(range(len(rows)), rows)
+    ax.xaxis.tick_top()
+    ax.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
+    ax.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
+    ax.grid(which="minor", color="white", linewidth=3)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(False)
+    figure.description = "a table: " + "; ".join(
+        f"{row}, {', '.join(f'{column} {meaning[0 if true else 1]}' for column, true in zip(columns, line))}"
+        for row, line in zip(rows, matrix)
     )
     return figure
 
@@ -232,7 +307,7 @@ def token_rows(rows: Mapping[str, Sequence[str]], title: str = "", shift: int = 
 
 
 def curves(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    lines: Mapping[str, tuple[Numbers, Numbers]],
     x_label: str,
     y_label: str,
     title: str = "",
@@ -255,7 +330,7 @@ def curves(
     return figure
 
 
-def bars(values: Mapping[str, float] | Tensor, x_label: str = "", y_label: str = "", title: str = "") -> Figure:
+def bars(values: Mapping[str, Number] | Tensor, x_label: str = "", y_label: str = "", title: str = "") -> Figure:
     """One bar a name; a plain tensor is named 0, 1, 2, …"""
     if not isinstance(values, Mapping):
         values = {str(i): float(v) for i, v in enumerate(values)}
@@ -267,12 +342,12 @@ def bars(values: Mapping[str, float] | Tensor, x_label: str = "", y_label: str =
 
 
 def loss_curves(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    baselines: Mapping[str, float] | None = None,
+    lines: Mapping[str, tuple[Numbers, Numbers]],
+    baselines: Mapping[str, Number] | None = None,
     unit: str = "nats per token",
 ) -> Figure:
-    """Losses by step; long ones are drawn faint with a running mean over them. Baselines are dashed levels that bear their names."""
-    figure, axes = new_figure(width=8, height=4.2)
+    """Losses by step; long ones are drawn faint with a running mean over them. Baselines: dashed, named levels."""
+    figure, axes = new_figure(width=8.0, height=4.2)
     ax = axes[0, 0]
     for i, (name, (x, y)) in enumerate(lines.items()):
         x, y, colour = _array(x), _array(y), COLOURS[i]
@@ -311,7 +386,8 @@ def plane(
         if name in joined:
             ax.fill(x, y, facecolor="none", edgecolor=COLOURS[i], linewidth=1.5)
         for j, label in enumerate(labels or ()):
-            ax.annotate(label, (x[j], y[j]), xytext=(8, 6), textcoords="offset points", color=COLOURS[i])
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # legible across a line
+            ax.annotate(label, (x[j], y[j]), xytext=(8, 6), textcoords="offset points", color=COLOURS[i], bbox=box)
     ax.set(xlabel=x_label, ylabel=y_label, title=title, aspect="equal")
     ax.margins(0.12)
     ax.legend(fontsize=11)
@@ -323,11 +399,11 @@ def plane(
 
 
 def curve_panels(
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    panels: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]],
     x_label: str,
     log: str = "",
-    x_limits: tuple[float, float] | None = None,
-    y_limits: tuple[float, float] | None = None,
+    x_limits: tuple[Number, Number] | None = None,
+    y_limits: tuple[Number, Number] | None = None,
     marker: str = "",
 ) -> Figure:
     """Several `curves` side by side, y label → name → (x, y), with one legend. Limits, where given, hold in each."""
@@ -349,6 +425,79 @@ def curve_panels(
     return figure
 
 
+def stacked_bars(
+    stacks: Mapping[str, Mapping[str, Number]], x_label: str = "", y_label: str = "", title: str = ""
+) -> Figure:
+    """One bar a stack, name → part → size, the parts on top of each other. Every stack has the same parts."""
+    figure, axes = new_figure(width=max(1.3 * len(stacks), 3.0) + 2.6, height=4.4)
+    ax = axes[0, 0]
+    feet, tallest = np.zeros(len(stacks)), max(sum(stack.values()) for stack in stacks.values())
+    for i, part in enumerate(next(iter(stacks.values()))):
+        sizes = np.array([stack[part] for stack in stacks.values()])
+        drawn = ax.bar(range(len(stacks)), sizes, bottom=feet, label=part, color=COLOURS[i], width=0.7)
+        labels = [f"{size:.0f}" if size > 0.04 * tallest else "" for size in sizes]
+        ax.bar_label(drawn, labels, label_type="center", color="white", fontsize=11)
+        feet += sizes
+    ax.set_xticks(range(len(stacks)), list(stacks))
+    ax.set(xlabel=x_label, ylabel=y_label, title=title)
+    handles, names = ax.get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], loc="outside right center", fontsize=11)
+    return figure
+
+
+def pair_view(encoding: Tensor, pair: int, distance: int, start: int = 0) -> Figure:
+    """One (sine, cosine) pair of an encoding, (positions, d_model), interleaved, at two positions: start, and
+    start + distance. Left the pair as a clock, in the middle its two channels, right the similarity of two
+    positions by distance: of this pair alone, and of all pairs.
+    """
+    encoding = torch.as_tensor(encoding).detach().double().cpu()
+    figure, axes = new_figure(1, 3, width=4.3, height=4.4)
+    clock, channels, similarity = axes[0]
+    ends = (start, start + distance)
+    sines, cosines = encoding[:, 2 * pair].numpy(), encoding[:, 2 * pair + 1].numpy()
+
+    turn = np.linspace(0, 2 * np.pi, 200)
+    clock.plot(np.cos(turn), np.sin(turn), color="0.8", zorder=0)
+    for position, colour, width in zip(ends, COLOURS[:2], (5, 2.5)):
+        clock.plot([0, cosines[position]], [0, sines[position]], color=colour, marker="o", markevery=[1],
+                   linewidth=width, label=f"position {position}")  # fmt: skip
+    clock.set(title=f"pair {pair} as a clock", xlabel="cosine", ylabel="sine", aspect="equal")
+    clock.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15))
+    clock.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+
+    channels.plot(sines, color=COLOURS[2], label="sine")
+    channels.plot(cosines, color=COLOURS[4], label="cosine")
+    for position, colour in zip(ends, COLOURS[:2]):
+        channels.plot([position] * 2, [sines[position], cosines[position]], "o", color=colour, zorder=3)
+        channels.axvline(position, color=colour, linestyle=":")
+    channels.set(title=f"pair {pair} by position", xlabel="position", ylabel="entry of the encoding")
+
+    pairs = encoding.unflatten(-1, (-1, 2))  # (positions, pairs, 2)
+    by_distance = (pairs * pairs[start]).sum(-1)[start:]  # (distances, pairs): cosine of the angle between
+    similarity.plot(by_distance[:, pair], color="0.6", linewidth=1.5, label="this pair")
+    similarity.plot(by_distance.mean(-1), color=COLOURS[6], label="mean of all pairs")
+    similarity.plot([distance] * 2, [by_distance[distance, pair], by_distance[distance].mean()], "o", color=COLOURS[1])
+    similarity.axvline(distance, color=COLOURS[1], linestyle=":")
+    similarity.set(title=f"similarity at distance {distance}", xlabel="distance in positions", ylabel="similarity")
+    for ax in (channels, similarity):
+        ax.set(xlim=(-1, len(encoding)), ylim=(-1.15, 1.15))
+        ax.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    return figure
+
+
+def mark(figure: Figure, vertical: Mapping[str, float] | None = None, horizontal: Mapping[str, float] | None = None):
+    """The figure, with dashed grey lines across its first axes that bear their names: name → where."""
+    ax = figure.axes[0]
+    line, text = {"linestyle": "--", "linewidth": 1.5, "color": "0.4"}, {"textcoords": "offset points", "color": "0.3"}
+    for name, x in (vertical or {}).items():
+        ax.axvline(x, **line)
+        ax.annotate(name, (x, 1), (4, -2), xycoords=("data", "axes fraction"), va="top", **text)
+    for name, y in (horizontal or {}).items():
+        ax.axhline(y, **line)
+        ax.annotate(name, (0, y), (4, 3), xycoords=("axes fraction", "data"), **text)
+    return figure
+
+
 # ---------------------------------------------------------------- diagrams
 
 
@@ -367,18 +516,18 @@ def residual_diagram(panels: Mapping[str, Sequence[tuple[Sequence[str], Sequence
         ax.text(0, -0.35, "x", ha="center", va="center", style="italic", fontsize=14)
         foot = 0.0
         for branch, after in steps:
-            top = foot + len(branch) + 0.6
-            ax.plot([0, 1.4, 1.4], [foot + 0.2, foot + 0.2, top], color="grey", zorder=0)
-            ax.annotate("", (0.15, top), (1.42, top), arrowprops={"arrowstyle": "-|>", "lw": 2, "color": "grey"})
-            ax.plot([0, 0], [foot - 0.1, top - 0.15], color="black", linewidth=3, zorder=0)
-            ax.text(0, top, "+", ha="center", va="center", fontsize=14, bbox={"boxstyle": "circle", "fc": "white"})
+            top = foot + (len(branch) + 0.6 if branch else 0)  # where the branch comes back
+            ax.plot([0, 0], [foot - 0.1, top + len(after) + 0.4], color="black", linewidth=3, zorder=0)
+            if branch:
+                ax.plot([0, 1.4, 1.4], [foot + 0.2, foot + 0.2, top], color="grey", zorder=0)
+                ax.annotate("", (0.15, top), (1.42, top), arrowprops={"arrowstyle": "-|>", "lw": 2, "color": "grey"})
+                ax.text(0, top, "+", ha="center", va="center", fontsize=14, bbox={"boxstyle": "circle", "fc": "white"})
             places = [(1.4, foot + 0.8 + i, name) for i, name in enumerate(branch)]
             places += [(0, top + 0.8 + i, name) for i, name in enumerate(after)]
             for x, y, name in places:
                 box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": colours[name], "lw": 2.5}
                 ax.text(x, y, name, ha="center", va="center", fontsize=11, bbox=box)
             foot = top + len(after) + 0.4
-            ax.plot([0, 0], [top + 0.2, foot], color="black", linewidth=3, zorder=0)
         ax.annotate("", (0, foot + 0.45), (0, foot - 0.1), arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"})
     figure.description = "a diagram: " + "; ".join(
         f"{title}, {' then '.join(_describe_step(*step) for step in steps)}" for title, steps in panels.items()
@@ -387,7 +536,10 @@ def residual_diagram(panels: Mapping[str, Sequence[tuple[Sequence[str], Sequence
 
 
 def _describe_step(branch: Sequence[str], after: Sequence[str]) -> str:
-    return f"plus a branch through {' → '.join(branch)}" + (f", sum through {' → '.join(after)}" if after else "")
+    through = f"through {' → '.join(after)}"
+    if not branch:
+        return through
+    return f"plus a branch through {' → '.join(branch)}" + (f" and the sum {through}" if after else "")
 
 
 def _array(x) -> np.ndarray:

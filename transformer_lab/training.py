@@ -9,7 +9,6 @@ import math
 import os
 import platform
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -358,15 +357,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     given = {key: value for key, value in options.items() if value is not MISSING}
     try:
-        _run(given, shlex.join(sys.argv[1:] if arguments is None else arguments))
+        _run(given)
     except (ValueError, OSError, FloatingPointError) as error:
         parser.exit(1, f"error: {error}\n")
 
 
-def _run(given: dict, command_line: str) -> None:
+def _run(given: dict) -> None:
     device = _device(given["device"]) if given["device"] else best_device()
     corpus = data.load_corpus(given["corpus"])
-    tokenizer = _tokenizer(given["tokenizer"], corpus.train)
+    tokenizer = _tokenizer(given["tokenizer"], corpus)
     train_ids = torch.tensor(tokenizer.encode(corpus.train))
     held_out_ids = torch.tensor(tokenizer.encode(corpus.held_out))
     characters_per_token = len(corpus.held_out) / len(held_out_ids)
@@ -387,13 +386,14 @@ def _run(given: dict, command_line: str) -> None:
     history = train(model, train_ids, held_out_ids, training, checkpoint=given["checkpoint"])
     bits = data.bits_per_character(evaluate(model, held_out_ids), characters_per_token)
     print(f"{bits:.3f} bits per character on the whole held-out text, after {history.seconds:.0f} s of training")
-    print(write(model, tokenizer, "The ", 100, top_p=0.9, seed=0))
+    first_word = corpus.train.split(maxsplit=1)[0]
+    print(write(model, tokenizer, first_word, 100, top_p=0.9, seed=0))
     if given["plot"]:
         history.plot(characters_per_token).savefig(given["plot"])
     if given["export"]:
         record = {
             "data": f"load_corpus({given['corpus']!r}) of Python {platform.python_version()}",
-            "command": f"python -m transformer_lab.training {command_line}",
+            "command": f"python -m transformer_lab.training {_command_line(given)}",
             "seed": training.seed,
             "held_out_bits_per_character": round(bits, 3),
             "held_out_characters": len(corpus.held_out),
@@ -407,6 +407,18 @@ def _run(given: dict, command_line: str) -> None:
         export(given["export"], model, tokenizer, record)
 
 
+def _command_line(given: dict) -> str:
+    """The options that decide what is learnt; where files go is left out."""
+    words = []
+    for name, value in given.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif name not in ("device", "checkpoint", "export", "plot"):
+            words += [f"--{option}", str(value)]
+    return shlex.join(words)
+
+
 def _device(name: str) -> torch.device:
     try:
         return torch.zeros(1, device=name).device
@@ -414,11 +426,11 @@ def _device(name: str) -> torch.device:
         raise ValueError(f"device must be one that torch finds here; got {name!r}: {error}") from error
 
 
-def _tokenizer(name: str, text: str):
-    if name == "characters":
-        return CharacterTokenizer.train(text)
+def _tokenizer(name: str, corpus: data.Corpus):
+    if name == "characters":  # the held-out text must be spelt too, so its characters count
+        return CharacterTokenizer.train(corpus.train + corpus.held_out)
     if name.startswith("bpe-") and name[4:].isdigit():
-        return BPETokenizer.train(text, int(name[4:]))
+        return BPETokenizer.train(corpus.train, int(name[4:]))
     if not Path(name).is_file():
         raise ValueError(f"tokenizer must be 'characters', 'bpe-N' or a file's path; got {name!r}")
     return load_tokenizer(name)

@@ -2,6 +2,7 @@
 
 import copy
 import dis
+import inspect
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def run(exercise: Exercise, function: Callable) -> Verdict:
 
 def _is_empty(function: Callable) -> bool:
     """True for a body of nothing but a docstring, `...` and comments: it does nothing but return None."""
-    code = getattr(function, "__code__", None)  # a function written in C has none
+    code = getattr(inspect.unwrap(function), "__code__", None)  # a function written in C has none
     steps = [] if code is None else [step for step in dis.get_instructions(code) if step.opname != "RESUME"]
     returning = ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST")
     return bool(steps) and all(step.opname in returning and step.argval is None for step in steps)

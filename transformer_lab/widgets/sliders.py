@@ -1,5 +1,6 @@
 """A picture with sliders: any function of numbers that returns a Figure."""
 
+import base64
 import io
 from collections.abc import Callable, Sequence
 
@@ -37,14 +38,20 @@ class Sliders(ipywidgets.VBox):
         for name, value in values.items():
             if name not in self._controls:
                 raise ValueError(f"{name!r} is not a control; the controls are {', '.join(self._controls)}")
-            self._controls[name].value = value
+            control = self._controls[name]
+            if isinstance(control, ipywidgets.ToggleButtons):
+                if value not in control.options:
+                    raise ValueError(f"{name} must be one of {', '.join(map(str, control.options))}; got {value!r}")
+            elif not control.min <= value <= control.max:  # a slider by itself would stop at its end and say nothing
+                raise ValueError(f"{name} must lie between {control.min} and {control.max}; got {value}")
+            control.value = value
 
     def _redraw(self, change=None) -> None:
         self.figure = self._draw(**self.values)
         png = io.BytesIO()
         self.figure.savefig(png, format="png")
         self._image.value = png.getvalue()
-        self._image.alt = repr(self.figure)
+        self._image.tooltip = repr(self.figure)  # read out by screen readers: the widget knows no alt text
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name} = {value}" for name, value in self.values.items())
@@ -52,12 +59,14 @@ class Sliders(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options) -> dict:
         live = super()._repr_mimebundle_(**options)
-        return {**live, "text/plain": repr(self), "image/png": self._image.value}
+        return {**live, "text/plain": repr(self), "image/png": base64.b64encode(self._image.value).decode()}
 
 
 def _control(name: str, spec):
     label = name.replace("_", " ")
     style, layout = {"description_width": "initial"}, {"width": "28em"}
+    if not spec or not isinstance(spec, list) and len(spec) != 3:
+        raise ValueError(f"{name} must be (lowest, highest, start) or a list of choices; got {spec!r}")
     if isinstance(spec, list):
         return ipywidgets.ToggleButtons(options=spec, value=spec[0], description=label, style=style)
     lowest, highest, start = spec
@@ -66,4 +75,6 @@ def _control(name: str, spec):
     if all(isinstance(x, int) for x in spec):
         return ipywidgets.IntSlider(start, lowest, highest, description=label, style=style, layout=layout)
     step = (highest - lowest) / 100
-    return ipywidgets.FloatSlider(start, min=lowest, max=highest, step=step, description=label, style=style, layout=layout)
+    return ipywidgets.FloatSlider(
+        start, min=lowest, max=highest, step=step, description=label, style=style, layout=layout
+    )
