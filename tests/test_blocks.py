@@ -16,6 +16,7 @@ from transformer_lab.blocks import (
     Residual,
     layer_norm,
 )
+from transformer_lab.positions import make_positions
 
 NORMS = ("pre", "post")
 
@@ -134,8 +135,11 @@ def test_decoder_block_equals_torch(norm, randomised, weights_of):
 def test_decoder_block_without_context_is_a_causal_encoder_block(norm, randomised):
     decoder, encoder = randomised(DecoderBlock(8, 2, 16, norm)), EncoderBlock(8, 2, 16, norm).double()
     encoder.load_state_dict(decoder.state_dict())
-    x = random_batch(5)
+    x, positions = random_batch(5), make_positions("rotary", 5, 8, 2)
     assert_close(decoder(x), encoder(x, causal_mask(5)))
+    turned = decoder(x, positions=positions)
+    assert_close(turned, encoder(x, causal_mask(5), positions))
+    assert not torch.allclose(turned, decoder(x))
 
 
 @pytest.mark.parametrize(

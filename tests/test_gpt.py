@@ -33,7 +33,8 @@ def total(model: torch.nn.Module) -> int:
 def test_equals_gpt2(randomised):
     shape = dict(vocab_size=19, n_positions=10, n_embd=12, n_layer=3, n_head=2)
     theirs = randomised(GPT2LMHeadModel(GPT2Config(**shape, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)))
-    ours = GPT(GPTConfig(19, 10, 12, n_layers=3, n_heads=2, activation="gelu_tanh")).double()
+    small = dict(vocab_size=19, context_length=10, d_model=12, n_layers=3, n_heads=2, d_ff=None)
+    ours = GPT(replace(GPTConfig.gpt2(), **small)).double()
     ours.load_state_dict(gpt2_weights(theirs.state_dict()))
     ids = torch.randint(19, (2, 10))
     assert_close(ours(ids), theirs(ids).logits, atol=1e-9, rtol=1e-9)
@@ -125,11 +126,19 @@ def test_a_padded_batch_gives_what_each_sentence_gives_alone(positions, norm, ti
         assert_close(logits[:length], model(sentence[None, :length])[0])
 
 
+@pytest.mark.parametrize("positions", SCHEMES)
+def test_with_positions_the_order_of_the_past_counts(positions, tiny_gpt):
+    model = tiny_gpt(positions=positions, n_layers=1)
+    forwards, backwards = model(torch.tensor([[1, 2, 3, 4], [3, 2, 1, 4]]))[:, -1]
+    assert torch.allclose(forwards, backwards) == (positions == "none")
+
+
 def test_dropout_only_in_train_mode():
     ids = torch.randint(11, (1, 8))
     model = GPT(GPTConfig(11, 8, 32, 1, 2, dropout=0.5))
+    model.blocks.eval()  # so that what is left is the dropout of the embeddings
     assert not torch.equal(model(ids), model(ids))
-    assert model.dropout.p == model.blocks[0].attention.dropout == 0.5
+    assert model.blocks[0].attention.dropout == 0.5
     model.eval()
     assert torch.equal(model(ids), model(ids))
 

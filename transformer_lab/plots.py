@@ -118,13 +118,20 @@ def draw_matrix(
     return image
 
 
+def _add_scale(image, ax) -> None:
+    """A colour bar as high as the matrix itself, whatever its shape."""
+    n_rows, n_columns = image.get_array().shape
+    width = 0.05 * max(n_rows, n_columns) / n_columns  # the same in inches whether the matrix is wide or high
+    ax.figure.colorbar(image, cax=ax.inset_axes([1 + width, 0, width, 1]))
+
+
 def heatmap(matrix: Tensor, title: str = "", cell: float = 0.55, **options) -> Figure:
     """One matrix, (rows, columns), with a colour bar. Options: see `draw_matrix`. `cell` is in inches."""
     n_rows, n_columns = matrix.shape[-2:]
     width, height = (min(max(cell * n, 2.5), 9.0) for n in (n_columns, n_rows))
     figure, axes = new_figure(width=width + 1.8, height=height + 1.2)
     image = draw_matrix(axes[0, 0], matrix, title, **options)
-    figure.colorbar(image, ax=axes[0, 0], shrink=0.8)
+    _add_scale(image, axes[0, 0])
     return figure
 
 
@@ -148,7 +155,7 @@ def compare_patterns(
         image = draw_matrix(
             ax, pattern, title, tokens, keys or tokens, labels[0] if ax is axes[0, 0] else "", labels[1], limits=limits
         )
-    figure.colorbar(image, ax=axes[0, -1], shrink=0.8)
+    _add_scale(image, axes[0, -1])
     return figure
 
 
@@ -233,7 +240,7 @@ def matrix_grid(
     figure, axes = new_figure(-(-len(panels) // across), across, *panel)
     for ax in axes.flat[len(panels) :]:
         ax.remove()
-    for i, (ax, (title, matrix)) in enumerate(zip(axes.flat, panels.items())):
+    for i, (ax, (title, matrix)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
         rows = (row_names or {}).get(title)
         below = column_label if i + across >= len(panels) else ""  # nothing stands under this panel
         beside = row_label if i % across == 0 else ""
@@ -258,8 +265,9 @@ def truth_table(
     figure, axes = new_figure(width=1.15 * len(columns) + 0.1 * max(map(len, rows)), height=0.42 * len(rows) + 0.6)
     ax = axes[0, 0]
     ax.imshow(matrix, cmap=ListedColormap(["#DDDDDD", COLOURS[0]]), vmin=0, vmax=1, aspect="auto")
-    for (row, column), true in np.ndenumerate(np.asarray(matrix)):
-        ax.text(column, row, meaning[0 if true else 1], ha="center", va="center", color="white" if true else "black")
+    words = np.where(np.asarray(matrix), *meaning)
+    for (row, column), word in np.ndenumerate(words):
+        ax.text(column, row, word, ha="center", va="center", color="white" if matrix[row, column] else "black")
     ax.set_xticks(range(len(columns)), [name.replace(" ", "\n", 1) for name in columns])
     ax.set_yticks(range(len(rows)), rows)
     ax.xaxis.tick_top()
@@ -268,9 +276,8 @@ def truth_table(
     ax.grid(which="minor", color="white", linewidth=3)
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
-    figure.description = "a table: " + "; ".join(
-        f"{row}, {', '.join(f'{column} {meaning[0 if true else 1]}' for column, true in zip(columns, line))}"
-        for row, line in zip(rows, matrix)
+    figure.description = f"a table of {', '.join(columns)}: " + "; ".join(
+        f"{name}, {' '.join(line)}" for name, line in zip(rows, words, strict=True)
     )
     return figure
 
@@ -458,7 +465,7 @@ def pair_view(encoding: Tensor, pair: int, distance: int, start: int = 0) -> Fig
 
     turn = np.linspace(0, 2 * np.pi, 200)
     clock.plot(np.cos(turn), np.sin(turn), color="0.8", zorder=0)
-    for position, colour, width in zip(ends, COLOURS[:2], (5, 2.5)):
+    for position, colour, width in zip(ends, COLOURS[:2], (5, 2.5), strict=True):
         clock.plot([0, cosines[position]], [0, sines[position]], color=colour, marker="o", markevery=[1],
                    linewidth=width, label=f"position {position}")  # fmt: skip
     clock.set(title=f"pair {pair} as a clock", xlabel="cosine", ylabel="sine", aspect="equal")
@@ -467,7 +474,7 @@ def pair_view(encoding: Tensor, pair: int, distance: int, start: int = 0) -> Fig
 
     channels.plot(sines, color=COLOURS[2], label="sine")
     channels.plot(cosines, color=COLOURS[4], label="cosine")
-    for position, colour in zip(ends, COLOURS[:2]):
+    for position, colour in zip(ends, COLOURS[:2], strict=True):
         channels.plot([position] * 2, [sines[position], cosines[position]], "o", color=colour, zorder=3)
         channels.axvline(position, color=colour, linestyle=":")
     channels.set(title=f"pair {pair} by position", xlabel="position", ylabel="entry of the encoding")

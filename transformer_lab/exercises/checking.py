@@ -56,7 +56,7 @@ def run(exercise: Exercise, function: Callable) -> Verdict:
     return Verdict(
         exercise.name,
         True,
-        f"{exercise.name}: right. Equal to the reference on {len(probes)} inputs: {', '.join(probes)}.",
+        f"{exercise.name}: right. Equal to the reference on {len(probes)} inputs: {'; '.join(probes)}.",
     )
 
 
@@ -69,7 +69,8 @@ def _is_empty(function: Callable) -> bool:
 
 
 def _not_yet(exercise: Exercise, probe: str, arguments: tuple, difference: str) -> str:
-    shown = "\n".join(f"  {_show(argument)}" for argument in arguments)
+    names = inspect.signature(exercise.reference).parameters
+    shown = "\n".join(f"  {name} = {_show(argument)}" for name, argument in zip(names, arguments))
     return f"{exercise.name}: not yet. The input that shows it: {probe}.\n{shown}\n{difference}"
 
 
@@ -88,10 +89,10 @@ def _show(value) -> str:
     return repr(value)
 
 
-def _rounded(value: Tensor):
+def _rounded(value: Tensor, decimals: int = 3) -> str:
     if value.dtype == torch.bool or not value.is_floating_point():
-        return value.tolist()
-    return (value.double().round(decimals=3) + 0.0).tolist()  # + 0.0 turns −0 into 0
+        return str(value.tolist())
+    return str((value.detach().double().round(decimals=decimals) + 0.0).tolist())  # + 0.0 turns −0 into 0
 
 
 def _difference(expected, answer) -> str:
@@ -103,7 +104,7 @@ def _difference(expected, answer) -> str:
             return f"expected {len(expected)} things, yours has {len(answer)}"
         for i, (e, a) in enumerate(zip(expected, answer)):
             if difference := _difference(e, a):
-                return f"in position {i} of what you return: {difference}"
+                return f"number {i + 1} of the {len(expected)} things that you return: {difference}"
         return ""
     if isinstance(expected, Tensor):
         return _tensor_difference(expected, answer)
@@ -114,7 +115,8 @@ def _difference(expected, answer) -> str:
     if answer is None:
         return f"expected {expected!r}, yours returns None (is a return missing?)"
     if isinstance(expected, float) and isinstance(answer, int | float):
-        return "" if abs(expected - answer) <= TOLERANCE * max(1, abs(expected)) else f"expected {expected:.5g}, yours {answer:.5g}"
+        right = abs(expected - answer) <= TOLERANCE * max(1, abs(expected))
+        return "" if right else f"expected {expected:.7g}, yours {answer:.7g}"
     return "" if expected == answer else f"expected {expected!r}, yours {answer!r}"
 
 
@@ -135,12 +137,14 @@ def _tensor_difference(expected: Tensor, answer) -> str:
     if not wrong.any():
         return ""
     if wanted.numel() <= 12:
-        return f"expected {_rounded(expected)}\nyours    {_rounded(answer)}"
+        # As few decimals as tell the two apart.
+        decimals = next(d for d in (3, 6, 9) if _rounded(expected, d) != _rounded(answer, d) or d == 9)
+        return f"expected {_rounded(expected, decimals)}\nyours    {_rounded(answer, decimals)}"
     gap = (got - wanted).abs().nan_to_num(torch.inf, torch.inf)
     where = tuple(int(i) for i in torch.unravel_index(torch.where(wrong, gap, -1).argmax(), gap.shape))
     return (
         f"{int(wrong.sum())} of {wrong.numel()} entries differ; the most at {list(where)}: "
-        f"expected {wanted[where]:.4g}, yours {got[where]:.4g}"
+        f"expected {wanted[where]:.7g}, yours {got[where]:.7g}"
     )
 
 

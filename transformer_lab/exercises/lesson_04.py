@@ -80,10 +80,9 @@ def rotation_probes() -> dict[str, tuple]:
 def alibi_probes() -> dict[str, tuple]:
     return {
         "1 head, 1 token": (1, 1, 1),
-        "1 head, 3 tokens": (1, 3, 3),
-        "2 heads, 3 tokens": (2, 3, 3),
+        "2 heads, 2 tokens": (2, 2, 2),
+        "1 query after 3 earlier tokens, 2 heads": (2, 1, 4),
         "8 heads, 4 tokens": (8, 4, 4),
-        "1 query after 3 earlier tokens": (1, 1, 4),
         "3 heads, 2 queries, 5 keys": (3, 2, 5),
     }
 
