@@ -164,3 +164,10 @@ def test_bad_prompts_are_named(tiny_gpt):
         write(tiny_gpt(), tokenizer, "ax")
     with pytest.raises(ValueError, match="ids must hold at least one token"):
         generate(tiny_gpt(), torch.zeros(1, 0, dtype=torch.long), 3)
+
+
+def test_a_part_that_was_kept_in_eval_mode_stays_there(tiny_gpt):
+    model = tiny_gpt().train()
+    model.blocks[0].eval()
+    generate(model, torch.zeros(1, 1, dtype=torch.long), 1)
+    assert model.training and not model.blocks[0].training

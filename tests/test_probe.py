@@ -91,7 +91,9 @@ def test_a_block_or_an_attention_alone(randomised):
     x, block = torch.randn(1, 4, 8, dtype=torch.float64), randomised(EncoderBlock(8, 2, 16))
     with watch(block) as trace:
         output = block(x)
-    assert_close(trace.residuals, [x, output])
+        assert_close(trace.residuals, [x, output])
+        again = block(output)
+    assert_close(trace.residuals, [output, again])
     assert trace.names == ["attention"]
     attention = block.attention
     with watch(attention, zero=[(0, 0)]) as trace:
@@ -117,13 +119,16 @@ def test_zeroing_a_head_is_removing_its_columns_of_the_out_projection(model, ids
 @pytest.mark.parametrize("per_sentence", [False, True])
 def test_replace_uses_the_pattern_given_in_that_head_alone(randomised, per_sentence):
     attention, x = randomised(MultiHeadAttention(8, 2)), torch.randn(2, 3, 8, dtype=torch.float64)
-    new = torch.rand(2, 3, 3) if per_sentence else torch.rand(3, 3)  # float32: the probe adapts it
+    new = torch.rand(2, 3, 3) if per_sentence else torch.rand(3, 3)
     pattern = attention(x, return_pattern=True)[1].clone()
     pattern[:, 1] = new
     expected = attention.out(attention.merge_heads(pattern @ attention.split_heads(attention.value(x))))
     with watch(attention, replace={(0, 1): new}) as trace:
-        assert_close(attention(x), expected)
-    assert_close(trace.patterns, [pattern])
+        output = attention(x)
+    assert_close(output, expected)
+    assert_close(trace.patterns, [pattern.detach()])
+    weights = list(attention.parameters())
+    assert_close(*(torch.autograd.grad(o.sin().sum(), weights) for o in (output, expected)))
 
 
 def test_replace_counts_layers_and_its_own_pattern_changes_nothing(model, ids):

@@ -32,7 +32,7 @@ def next_token_probabilities(
     if top_k is not None:
         probabilities[..., top_k:] = 0
         probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:
         before = probabilities.cumsum(-1) - probabilities  # what the likelier tokens hold together
         probabilities = probabilities.masked_fill(before >= top_p, 0)
     probabilities = probabilities / probabilities.sum(-1, keepdim=True)
@@ -82,10 +82,11 @@ def write(
 
 @contextmanager
 def evaluating(model: nn.Module):
-    """Dropout off inside the block; afterwards the model is in the mode it was in."""
-    was_training = model.training
+    """Dropout off inside the block; afterwards every part of the model is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield model
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training

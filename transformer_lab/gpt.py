@@ -44,6 +44,8 @@ class GPTConfig:
             raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
         if self.d_ff is None:
             object.__setattr__(self, "d_ff", 4 * self.d_model)
+        if self.d_ff < 1:
+            raise ValueError(f"d_ff must be at least 1; got {self.d_ff}")
 
     @classmethod
     def cpu(cls, vocab_size: int) -> "GPTConfig":
@@ -140,7 +142,11 @@ class GPT(nn.Module):
         tensors, metadata = read_safetensors(path)
         if "config" not in metadata:
             raise ValueError(f"{path} holds no GPT config; was it written by GPT.save or by training?")
-        model = cls(GPTConfig(**metadata["config"]))
+        try:
+            config = GPTConfig(**metadata["config"])
+        except TypeError as error:
+            raise ValueError(f"{path} was written by a model of another config: {error}") from error
+        model = cls(config)
         load_weights(model, tensors, path)
         return model.eval()
 

@@ -174,6 +174,10 @@ def head_grid(patterns: Sequence[Tensor], tokens: Sequence[str], title: str = ""
             ax.tick_params(labelsize=8)
             ax.title.set_fontsize(10)
     figure.suptitle(title)
+    figure.description = (
+        f"attention patterns{f' “{title}”' if title else ''}, {len(patterns)} layers × {len(patterns[0])} heads, "
+        f"over: {' · '.join(tokens)}"
+    )
     return figure
 
 
