@@ -438,8 +438,3 @@ def _tokenizer(name: str, corpus: data.Corpus):
 
 if __name__ == "__main__":
     main()
-# 1
-# 2
-# 3
-# 4
-# 5
