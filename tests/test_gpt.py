@@ -159,6 +159,7 @@ def test_loss_by_hand():
             ({name: 0}, f"{name} must be at least 1; got 0")
             for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads")
         ),
+        ({"d_ff": 0}, "d_ff must be at least 1; got 0"),
         ({"n_heads": 3}, "n_heads must divide d_model, 8; got n_heads = 3"),
         ({"dropout": 1.0}, "dropout must be in [0, 1); got 1.0"),
         ({"dropout": -0.1}, "dropout must be in [0, 1); got -0.1"),
@@ -243,6 +244,13 @@ def test_a_file_of_another_config_is_named(tiny_gpt, tmp_path):
     gpt.write_safetensors(path, tiny_gpt(n_layers=1).state_dict(), metadata)
     with pytest.raises(ValueError, match=re.escape("blocks.1.attention.query.weight (wanted (8, 8), got nothing)")):
         GPT.load(path)
+
+
+def test_a_config_with_unknown_entries_is_named(tiny_gpt, tmp_path):
+    model = tiny_gpt()
+    gpt.write_safetensors(tmp_path / "model", model.state_dict(), {"config": asdict(model.config) | {"wings": 2}})
+    with pytest.raises(ValueError, match="another config: .*wings"):
+        GPT.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])

@@ -15,7 +15,7 @@ TOKENS = ["the", "dog", "ran"]
 PATTERN = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.2, 0.3, 0.5]])
 LINES = {"one": (range(3), [1.0, 2.0, 4.0]), "two": (torch.arange(3), torch.tensor([3.0, 2.0, 1.0]))}
 ENCODING = sinusoidal_encoding(10, 8)
-STEPS = [(("LayerNorm", "attention"), ()), (("feed-forward",), ("LayerNorm",))]
+STEPS = [(("LayerNorm", "attention"), ()), (("feed-forward",), ("LayerNorm",)), ((), ("head",))]
 
 # Function → how it is called and what its text form says.
 EXAMPLES = {
@@ -34,8 +34,7 @@ EXAMPLES = {
     ),
     plots.head_grid: (
         lambda: plots.head_grid([torch.stack([PATTERN, 1 - PATTERN])] * 2, TOKENS, "All heads"),
-        "Picture of heatmap “layer 0 head 0”, 3 rows × 3 columns; heatmap “layer 0 head 1”, 3 rows × 3 columns; "
-        "heatmap “layer 1 head 0”, 3 rows × 3 columns; heatmap “layer 1 head 1”, 3 rows × 3 columns",
+        "Picture of attention patterns “All heads”, 2 layers × 2 heads, over: the · dog · ran",
     ),
     plots.compare_masks: (
         lambda: plots.compare_masks(PATTERN > 0, PATTERN > 0.4, titles=["causal", "large"], tokens=TOKENS),
@@ -44,10 +43,18 @@ EXAMPLES = {
     ),
     plots.matrix_grid: (
         lambda: plots.matrix_grid(
-            {"a": PATTERN, "b": PATTERN[:2], "c": PATTERN}, 2, {"b": TOKENS[:2]}, "row", "column"
+            {"a": PATTERN, "b": PATTERN[:2], "c": PATTERN}, 2, {"b": TOKENS[:2]}, row_label="row", column_label="column"
         ),
         "Picture of heatmap “a”, 3 rows × 3 columns, axes: row; "
         "heatmap “b”, 2 rows × 3 columns, axes: column; heatmap “c”, 3 rows × 3 columns, axes: column and row",
+    ),
+    plots.truth_table: (
+        lambda: plots.truth_table(PATTERN[:2] > 0, ["causal", "full"], TOKENS, meaning=("sees", "not")),
+        "Picture of a table of the, dog, ran: causal, sees not not; full, sees sees not",
+    ),
+    plots.mark: (
+        lambda: plots.mark(plots.curves(LINES, "steps", "loss"), {"end of warm-up": 1}, {"floor": 1.5}),
+        "Picture of curves, axes: steps and loss, showing one, two",
     ),
     plots.token_rows: (
         lambda: plots.token_rows({"input": TOKENS, "target": ["dog", "ran", "\n"]}, "Shifted", shift=-1),
@@ -92,7 +99,7 @@ EXAMPLES = {
     plots.residual_diagram: (
         lambda: plots.residual_diagram({"pre-norm": STEPS}),
         "Picture of a diagram: pre-norm, plus a branch through LayerNorm → attention "
-        "then plus a branch through feed-forward and the sum through LayerNorm",
+        "then plus a branch through feed-forward and the sum through LayerNorm then through head",
     ),
 }
 
@@ -106,14 +113,9 @@ def drawn_matrix(ax) -> torch.Tensor:
 
 
 def test_every_plot_has_its_example():
-    public = {
-        f
-        for name, f in inspect.getmembers(plots, inspect.isfunction)
-        if f.__module__ == plots.__name__
-        and not name.startswith("_")
-        and inspect.signature(f).return_annotation is Figure
-    }
-    assert set(EXAMPLES) == public
+    functions = {f for _, f in inspect.getmembers(plots, inspect.isfunction) if f.__module__ == plots.__name__}
+    public = {f for f in functions if not f.__name__.startswith("_")}
+    assert set(EXAMPLES) == public - {plots.new_figure, plots.draw_matrix}
 
 
 @pytest.mark.parametrize("draw, text", EXAMPLES.values(), ids=[f.__name__ for f in EXAMPLES])
@@ -129,11 +131,12 @@ def test_a_plot_is_a_figure_that_can_be_read_and_shown(draw, text, tmp_path):
 
 
 def test_a_heatmap_shows_the_matrix_under_its_labels():
-    ax, colour_bar = plots.heatmap(2 * PATTERN[:2], rows=TOKENS[:2], columns=TOKENS).axes
+    (ax,) = plots.heatmap(2 * PATTERN[:2], rows=TOKENS[:2], columns=TOKENS).axes
     torch.testing.assert_close(drawn_matrix(ax), 2 * PATTERN[:2])
     assert (labels(ax.yaxis), labels(ax.xaxis)) == (TOKENS[:2], TOKENS)
     assert ax.images[0].get_clim() == (0.0, 2.0)
-    assert colour_bar.get_label() == "<colorbar>"
+    (colour_bar,) = ax.child_axes
+    assert colour_bar.get_ylim() == (0.0, 2.0)
     numbers = {text.get_position(): text.get_text() for text in ax.texts}
     assert numbers[0, 1] == "0.50" and numbers[1, 1] == "1.50" and len(numbers) == 6
 
@@ -172,7 +175,7 @@ def test_a_tensor_with_a_gradient_can_be_drawn():
 
 
 def test_patterns_side_by_side_share_labels_and_scale():
-    left, right, _ = plots.compare_patterns(PATTERN, PATTERN.T, titles=["a", "b"], tokens=TOKENS, limits=(-1, 2)).axes
+    left, right = plots.compare_patterns(PATTERN, PATTERN.T, titles=["a", "b"], tokens=TOKENS, limits=(-1, 2)).axes
     torch.testing.assert_close(drawn_matrix(right), PATTERN.T)
     assert labels(left.yaxis) == labels(right.xaxis) == TOKENS
     assert left.images[0].get_clim() == right.images[0].get_clim() == (-1, 2)
@@ -207,14 +210,23 @@ def test_masks_are_drawn_in_two_named_colours():
 
 
 def test_a_matrix_grid_has_one_scale_and_labels_its_rim():
-    figure = plots.matrix_grid({"a": PATTERN, "b": 3 * PATTERN, "c": PATTERN}, 2, {"b": TOKENS}, "row", "column")
-    *panels, _ = figure.axes
+    matrices = {"a": PATTERN, "b": 3 * PATTERN, "c": PATTERN}
+    figure = plots.matrix_grid(matrices, 2, {"b": TOKENS}, list("xyz"), row_label="row", column_label="column")
+    *panels, colour_bar = figure.axes
     assert [ax.get_title() for ax in panels] == ["a", "b", "c"]
     assert [ax.get_ylabel() for ax in panels] == ["row", "", "row"]
     assert [ax.get_xlabel() for ax in panels] == ["", "column", "column"]
-    assert {ax.images[0].get_clim() for ax in panels} == {(0, 3)}
+    assert {ax.images[0].get_clim() for ax in panels} == {(0, 3)} and colour_bar.get_ylim() == (0, 3)
     assert labels(panels[1].yaxis) == TOKENS
+    assert [labels(ax.xaxis) for ax in panels] == [["x", "y", "z"]] * 3
     torch.testing.assert_close(drawn_matrix(panels[1]), 3 * PATTERN)
+
+
+def test_a_truth_table_has_a_word_in_each_cell():
+    ax = plots.truth_table(torch.tensor([[True, False]]), ["causal"], ["the past", "future"], ("sees", "not")).axes[0]
+    assert [(text.get_position(), text.get_text()) for text in ax.texts] == [((0, 0), "sees"), ((1, 0), "not")]
+    assert drawn_matrix(ax).tolist() == [[True, False]]
+    assert (labels(ax.yaxis), labels(ax.xaxis)) == (["causal"], ["the\npast", "future"])
 
 
 @pytest.mark.parametrize(
@@ -292,6 +304,14 @@ def test_baselines_are_levels_that_bear_their_names():
     assert ax.get_ylabel() == "loss (bits)"
 
 
+def test_marks_are_levels_that_bear_their_names():
+    figure = plots.curves(LINES, "steps", "loss")
+    assert plots.mark(figure, {"warm": 1}, {"floor": 1.5}) is figure
+    vertical, horizontal = figure.axes[0].lines[2:]
+    assert list(vertical.get_xdata()) == [1, 1] and list(horizontal.get_ydata()) == [1.5, 1.5]
+    assert {text.get_text(): text.xy for text in figure.axes[0].texts} == {"warm": (1, 1), "floor": (0, 1.5)}
+
+
 def test_a_plane_shows_points_to_one_scale():
     points = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
     ax = plots.plane({"keys": (points, ["a", "b"]), "dots": (points + 1, None)}, joined=["keys"]).axes[0]
@@ -324,7 +344,7 @@ def test_stacked_bars_stand_on_each_other_in_one_order():
 def test_the_residual_diagram_has_every_box_and_a_sum_for_each_branch():
     ax = plots.residual_diagram({"post-norm": STEPS}).axes[0]
     texts = [text.get_text() for text in ax.texts if text.get_text()]
-    assert texts == ["x", "+", "LayerNorm", "attention", "+", "feed-forward", "LayerNorm"]
+    assert texts == ["x", "+", "LayerNorm", "attention", "+", "feed-forward", "LayerNorm", "head"]
     places = {text.get_text(): text.get_position() for text in ax.texts}
     assert places["feed-forward"][0] > 0 == places["LayerNorm"][0]  # the last norm stands on the stream
 

@@ -155,3 +155,12 @@ def test_relative_schemes_see_no_difference_after_a_shift(scheme, explicit, rand
 def test_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("scheme", [s for s in SCHEMES if s != "none"])
+def test_a_sequence_past_the_context_is_named(scheme):
+    positions, x = make_positions(scheme, 4, 8, 2), torch.randn(1, 5, 8)
+    with pytest.raises(ValueError, match="at most context_length, 4, positions; got 5"):
+        positions.add_to(x)
+        positions.rotate(x.unflatten(-1, (2, 4)).transpose(1, 2))
+        positions.bias(5, 5)

@@ -17,7 +17,9 @@ from transformer_lab.tokenizers import (
     save_tokenizer,
 )
 
-PROSE = "She said: “Nobody's told me – 42 times!” A naïve café, 東京も, and 3_000 more.\n\n\tThe end, the very end. " * 3
+PROSE = (
+    "She said: “Nobody's told me – 42 times!” A naïve café, 東京も, and 3_000 more.\n\n\tThe end, the very end. " * 3
+)
 
 # ---------------------------------------------------------------- characters
 

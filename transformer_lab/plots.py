@@ -229,9 +229,9 @@ def matrix_grid(
     column_names: Sequence[str] | None = None,
     row_label: str = "",
     column_label: str = "",
-    limits: tuple[float, float] | None = None,
-    cmap: str = "cividis",
-    panel: tuple[float, float] = (2.8, 2.8),
+    limits: tuple[Number, Number] | None = None,
+    cmap: str | Colormap = "cividis",
+    panel: tuple[Number, Number] = (2.8, 2.8),
 ) -> Figure:
     """Any matrices, title → matrix, in a grid without numbers, on one colour scale; they may differ in size.
 
@@ -267,9 +267,9 @@ def truth_table(
 ) -> Figure:
     """A boolean matrix with names along both sides; `meaning` is the word for True and the word for False."""
     figure, axes = new_figure(width=1.15 * len(columns) + 0.1 * max(map(len, rows)), height=0.42 * len(rows) + 0.6)
-    ax = axes[0, 0]
+    ax, matrix = axes[0, 0], matrix.cpu().numpy()
     ax.imshow(matrix, cmap=ListedColormap(["#DDDDDD", COLOURS[0]]), vmin=0, vmax=1, aspect="auto")
-    words = np.where(np.asarray(matrix), *meaning)
+    words = np.where(matrix, *meaning)
     for (row, column), word in np.ndenumerate(words):
         ax.text(column, row, word, ha="center", va="center", color="white" if matrix[row, column] else "black")
     ax.set_xticks(range(len(columns)), [name.replace(" ", "\n", 1) for name in columns])
@@ -496,7 +496,9 @@ def pair_view(encoding: Tensor, pair: int, distance: int, start: int = 0) -> Fig
     return figure
 
 
-def mark(figure: Figure, vertical: Mapping[str, float] | None = None, horizontal: Mapping[str, float] | None = None):
+def mark(
+    figure: Figure, vertical: Mapping[str, Number] | None = None, horizontal: Mapping[str, Number] | None = None
+) -> Figure:
     """The figure, with dashed grey lines across its first axes that bear their names: name → where."""
     ax = figure.axes[0]
     line, text = {"linestyle": "--", "linewidth": 1.5, "color": "0.4"}, {"textcoords": "offset points", "color": "0.3"}

@@ -87,6 +87,11 @@ class NoPositions(nn.Module):
         return None
 
 
+def _check_length(seq: int, context_length: int) -> None:
+    if seq > context_length:
+        raise ValueError(f"the sequence may hold at most context_length, {context_length}, positions; got {seq}")
+
+
 class SinusoidalPositions(NoPositions):
     """Fixed sines and cosines, added. Vaswani et al. 2017, section 3.5."""
 
@@ -95,6 +100,7 @@ class SinusoidalPositions(NoPositions):
         self.register_buffer("encoding", sinusoidal_encoding(context_length, d_model), persistent=False)
 
     def add_to(self, x):
+        _check_length(x.shape[1], len(self.encoding))
         return x + self.encoding[: x.shape[1]]
 
 
@@ -106,6 +112,7 @@ class LearnedPositions(NoPositions):
         self.encoding = nn.Parameter(torch.randn(context_length, d_model) * 0.02)
 
     def add_to(self, x):
+        _check_length(x.shape[1], len(self.encoding))
         return x + self.encoding[: x.shape[1]]
 
 
@@ -122,6 +129,7 @@ class RotaryPositions(NoPositions):
 
     def rotate(self, x):
         seq = x.shape[-2]
+        _check_length(seq, len(self.cos))
         return rotate_pairs(x, self.cos[:seq].to(x.dtype), self.sin[:seq].to(x.dtype))
 
 
@@ -133,6 +141,7 @@ class ALiBiPositions(NoPositions):
         self.register_buffer("table", alibi_bias(n_heads, context_length, context_length), persistent=False)
 
     def bias(self, n_queries, n_keys):
+        _check_length(n_keys, self.table.shape[-1])
         return self.table[:, n_keys - n_queries : n_keys, :n_keys]
 
 

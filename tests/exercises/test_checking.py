@@ -34,7 +34,7 @@ DOUBLE = Exercise(double, double_probes)
 def test_a_right_answer_is_told_what_was_compared():
     verdict = run(DOUBLE, lambda x, weights: x + x)
     assert verdict.right is True and verdict.exercise == "double"
-    assert repr(verdict) == "double: right. Equal to the reference on 3 inputs: one number, below zero, large."
+    assert repr(verdict) == "double: right. Equal to the reference on 3 inputs: one number; below zero; large."
 
 
 def empty_with_docstring(x, weights):
@@ -42,8 +42,7 @@ def empty_with_docstring(x, weights):
     ...  # your code here
 
 
-def empty_without_docstring(x, weights):
-    ...  # your code here
+def empty_without_docstring(x, weights): ...  # your code here
 
 
 def empty_pass(x, weights):
@@ -85,8 +84,8 @@ def test_the_first_input_that_differs_is_shown():
     assert verdict.right is False
     assert repr(verdict) == (
         "double: not yet. The input that shows it: below zero.\n"
-        "  tensor, 1×2: [[-1.0, 3.0]]\n"
-        "  [tensor(0.5000)]\n"
+        "  x = tensor, 1×2: [[-1.0, 3.0]]\n"
+        "  weights = [tensor(0.5000)]\n"
         "expected [[-2.0, 6.0]]\n"
         "yours    [[2.0, 6.0]]"
     )
@@ -101,7 +100,7 @@ def test_a_large_input_is_shown_by_its_size_and_the_worst_entry_by_its_place():
         return y
 
     text = repr(run(DOUBLE, wrong_in_two_places))
-    assert "large.\n  tensor, 4×5\n" in text
+    assert "large.\n  x = tensor, 4×5\n" in text
     assert text.endswith("2 of 20 entries differ; the most at [3, 4]: expected 38, yours nan")
 
 
@@ -121,12 +120,15 @@ def test_an_error_before_the_first_line_has_no_line():
     assert "Your function raised TypeError" in text and "at your line" not in text
 
 
-def test_inputs_may_be_changed_in_place():
-    def in_place(x, weights):
-        weights.append("changed")
-        return x.mul_(2)
+@pytest.mark.parametrize("answer", [lambda x, weights: 2 * x, lambda x, weights: x / 0, lambda x, weights: x + 1])
+def test_a_check_leaves_the_notebooks_random_numbers_alone(answer):
+    def noisy_probes():
+        torch.randn(3)
+        return double_probes()
 
-    assert run(DOUBLE, in_place).right is True
+    before = torch.get_rng_state()
+    run(Exercise(double, noisy_probes), answer)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # ---------------------------------------------------------------- differences
@@ -163,12 +165,13 @@ def test_equal_answers(expected, answer):
         ((1, 2), torch.zeros(2), "expected 2 things, yours is a Tensor"),
         ((1, 2), None, "expected 2 things, yours is None"),
         ((1, 2), (1, 2, 3), "expected 2 things, yours has 3"),
-        ((1, 2), (1, 3), "in position 1 of what you return: expected 2, yours 3"),
+        ((1, 2), (1, 3), "number 2 of the 2 things that you return: expected 2, yours 3"),
         (torch.ones(2), None, "expected a tensor, yours returns None (is a return missing?)"),
         (torch.ones(2), [1.0, 1.0], "expected a tensor, yours is a list"),
         (torch.ones(2), torch.ones(2, 1), "expected shape (2,), yours (2, 1)"),
         (torch.ones(2) > 0, torch.ones(2), "expected dtype torch.bool, yours torch.float32"),
         (torch.ones(2), torch.tensor([1.0, math.nan]), "expected [1.0, 1.0]\nyours    [1.0, nan]"),
+        (torch.ones(1), torch.tensor([1.0001]), "expected [1.0]\nyours    [1.0001]"),
         (torch.tensor([0, 7]), torch.tensor([0, 8]), "expected [0, 7]\nyours    [0, 8]"),
         (torch.tensor([0.0]), torch.tensor([-math.inf]), "expected [0.0]\nyours    [-inf]"),
         (torch.tensor([-1e-9, 1]), torch.zeros(2), "expected [0.0, 1.0]\nyours    [0.0, 0.0]"),
@@ -208,9 +211,7 @@ def test_the_reference_is_right_and_described(exercise):
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 def test_probes_are_the_same_at_each_call(exercise):
-    before = torch.get_rng_state()
     first, second = exercise.probes(), exercise.probes()
-    assert torch.equal(torch.get_rng_state(), before)  # the notebook's own random numbers are left alone
     assert list(first) == list(second) and len(first) >= 3
     for name in first:
         expected = exercise.reference(*copy.deepcopy(first[name]))
@@ -223,3 +224,12 @@ def test_a_constant_is_never_right(exercise, answer):
     verdict = run(exercise, lambda *arguments: answer)
     assert verdict.right is False
     assert "not yet" in repr(verdict)
+
+
+def test_a_function_that_changes_its_input_is_told_so():
+    def double_in_place(x):
+        return x.mul_(2)
+
+    exercise = Exercise(lambda x: 2 * x, lambda: {"two": (torch.tensor([2.0]),)}, name="double")
+    verdict = run(exercise, double_in_place)
+    assert verdict.right is False and "changes what it was given" in verdict.text

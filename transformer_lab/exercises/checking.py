@@ -43,21 +43,30 @@ def run(exercise: Exercise, function: Callable) -> Verdict:
         return Verdict(
             exercise.name, None, f"{exercise.name}: not attempted yet; the notebook goes on with the reference."
         )
-    probes = exercise.probes()
-    for name, arguments in probes.items():
-        expected = exercise.reference(*copy.deepcopy(arguments))
-        try:
-            answer = function(*copy.deepcopy(arguments))
-        except Exception as error:
-            return Verdict(exercise.name, False, _not_yet(exercise, name, arguments, _raised(error)))
-        difference = _difference(expected, answer)
-        if difference:
-            return Verdict(exercise.name, False, _not_yet(exercise, name, arguments, difference))
+    with torch.random.fork_rng(devices=[]):  # the notebook's random numbers stay what they are without a check
+        probes = exercise.probes()
+        for name, arguments in probes.items():
+            expected = exercise.reference(*copy.deepcopy(arguments))
+            try:
+                answer = function(*(given := copy.deepcopy(arguments)))
+            except Exception as error:
+                return Verdict(exercise.name, False, _not_yet(exercise, name, arguments, _raised(error)))
+            difference = _difference(expected, answer)
+            if not difference and _changed(arguments, given):
+                difference = "Your answer is right, but your function changes what it was given. Work on a copy."
+            if difference:
+                return Verdict(exercise.name, False, _not_yet(exercise, name, arguments, difference))
     return Verdict(
         exercise.name,
         True,
         f"{exercise.name}: right. Equal to the reference on {len(probes)} inputs: {'; '.join(probes)}.",
     )
+
+
+def _changed(before: tuple, after: tuple) -> bool:
+    """Whether a tensor among the arguments is not what it was."""
+    pairs = zip(before, after)
+    return any(_tensor_difference(b, a) for b, a in pairs if isinstance(b, Tensor))
 
 
 def _is_empty(function: Callable) -> bool:
@@ -133,7 +142,7 @@ def _tensor_difference(expected: Tensor, answer) -> str:
     if (answer.dtype == torch.bool) != (expected.dtype == torch.bool):
         return f"expected dtype {expected.dtype}, yours {answer.dtype}"
     wanted, got = expected.detach().double(), answer.detach().double()
-    wrong = ~torch.isclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+    wrong = ~torch.isclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
     if not wrong.any():
         return ""
     if wanted.numel() <= 12:

@@ -1,6 +1,7 @@
 """A picture with sliders: any function of numbers that returns a Figure."""
 
 import base64
+import html
 import io
 from collections.abc import Callable, Sequence
 
@@ -23,11 +24,11 @@ class Sliders(ipywidgets.VBox):
             raise ValueError("controls must name at least one parameter of draw; got none")
         self._draw = draw
         self._controls = {name: _control(name, spec) for name, spec in controls.items()}
-        self._image = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "fit-content"})
+        self._picture = ipywidgets.HTML()
         for control in self._controls.values():
             control.observe(self._redraw, names="value")
         self._redraw()
-        super().__init__([*self._controls.values(), self._image])
+        super().__init__([*self._controls.values(), self._picture])
 
     @property
     def values(self) -> dict:
@@ -50,8 +51,10 @@ class Sliders(ipywidgets.VBox):
         self.figure = self._draw(**self.values)
         png = io.BytesIO()
         self.figure.savefig(png, format="png")
-        self._image.value = png.getvalue()
-        self._image.tooltip = repr(self.figure)  # read out by screen readers: the widget knows no alt text
+        self._png = base64.b64encode(png.getvalue()).decode()
+        alternative = html.escape(repr(self.figure), quote=True)
+        source = f"data:image/png;base64,{self._png}"
+        self._picture.value = f'<img alt="{alternative}" src="{source}" style="max-width: 100%">'
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name} = {value}" for name, value in self.values.items())
@@ -59,7 +62,7 @@ class Sliders(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options) -> dict:
         live = super()._repr_mimebundle_(**options)
-        return {**live, "text/plain": repr(self), "image/png": base64.b64encode(self._image.value).decode()}
+        return {**live, "text/plain": repr(self), "image/png": self._png}
 
 
 def _control(name: str, spec):
