@@ -28,7 +28,8 @@ def picture_difference(new: list[np.ndarray], stored: list[np.ndarray]) -> str:
         return f"the cell drew {len(new)} pictures, {len(stored)} are stored"
     for i, (ours, theirs) in enumerate(zip(new, stored)):
         if ours.shape != theirs.shape:
-            return f"picture {i} is {ours.shape[1]} × {ours.shape[0]} pixels, the stored one {theirs.shape[1]} × {theirs.shape[0]}"
+            sizes = [f"{picture.shape[1]} × {picture.shape[0]} pixels" for picture in (ours, theirs)]
+            return f"picture {i} is {sizes[0]}, the stored one {sizes[1]}"
         difference = np.sqrt(np.mean((ours - theirs) ** 2))
         if difference > PICTURE_TOLERANCE:
             return f"picture {i} differs from the stored one by {difference:.1f} (at most {PICTURE_TOLERANCE})"

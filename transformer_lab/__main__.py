@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("command", nargs="?", choices=("lab", "test"), default="lab")
     command, rest = parser.parse_known_args(arguments)
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (nothing has checked it before this)
         parser.exit(1, f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}\n")
     if not (ROOT / "requirements.txt").exists():
         parser.exit(1, "This command works in a clone of the project, where requirements.txt is.\n")

@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import inspect
 import math
 import os
 import re

@@ -41,8 +41,9 @@ RIGHT = {
 
 def windows(first, second):
     def wrong(ids, starts, context_length):
-        cut = lambda shift: torch.stack([ids[s + shift :][:context_length] for s in starts.tolist()])
-        return cut(first), cut(second)
+        return tuple(
+            torch.stack([ids[s + shift :][:context_length] for s in starts.tolist()]) for shift in (first, second)
+        )
 
     return wrong
 

@@ -70,6 +70,7 @@ def rotation_probes() -> dict[str, tuple]:
         "one pair [1, 0], no turn": (exactly([[1, 0]]), exactly([[1]]), exactly([[0]])),
         "one pair [1, 0], a quarter turn": (exactly([[1, 0]]), exactly([[0]]), exactly([[1]])),
         "one pair [0, 1], a quarter turn": (exactly([[0, 1]]), exactly([[0]]), exactly([[1]])),
+        "2 pairs [1, 2, 3, 4], a quarter turn": (exactly([[1, 2, 3, 4]]), exactly([[0, 0]]), exactly([[1, 1]])),
         "one pair [3, 4], a sixth of a turn": (exactly([[3, 4]]), third.cos(), third.sin()),
         "3 positions, one pair": probe(3, 2),
         "2 positions, 2 pairs": probe(2, 4),
@@ -80,7 +81,7 @@ def rotation_probes() -> dict[str, tuple]:
 def alibi_probes() -> dict[str, tuple]:
     return {
         "1 head, 1 token": (1, 1, 1),
-        "2 heads, 2 tokens": (2, 2, 2),
+        "8 heads, 2 tokens": (8, 2, 2),
         "1 query after 3 earlier tokens, 2 heads": (2, 1, 4),
         "8 heads, 4 tokens": (8, 4, 4),
         "3 heads, 2 queries, 5 keys": (3, 2, 5),

@@ -60,7 +60,7 @@ def _mean_loss_probes() -> dict[str, tuple]:
     losses = torch.rand(3, 5, dtype=torch.float64, generator=generator)
     lengths = torch.tensor([5, 2, 3])
     return {
-        "one sentence of two tokens, padded to three": (torch.tensor([[1.0, 3.0, 8.0]]), torch.tensor([[True, True, False]])),
+        "two tokens, padded to three": (torch.tensor([[1.0, 3.0, 8.0]]), torch.tensor([[True, True, False]])),
         "no padding": (losses, torch.ones(3, 5, dtype=torch.bool)),
         "three sentences of different lengths": (losses, torch.arange(5) < lengths[:, None]),
     }
