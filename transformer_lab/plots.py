@@ -31,8 +31,7 @@ STYLE = {
 }
 plt.rcParams.update(STYLE)
 
-Number = float | int
-Numbers = Sequence[Number] | np.ndarray | Tensor  # what one axis of a curve may come in
+Numbers = Sequence[float] | np.ndarray | Tensor  # what one axis of a curve may come in
 
 
 class Picture(Figure):
@@ -84,7 +83,7 @@ def draw_matrix(
     row_label: str = "",
     column_label: str = "",
     numbers: bool | None = None,
-    limits: tuple[Number, Number] | None = None,
+    limits: tuple[float, float] | None = None,
     cmap: str | Colormap = "cividis",
 ):
     """One matrix as a heatmap. Numbers are written into the cells when there are at most 64 of them."""
@@ -229,9 +228,9 @@ def matrix_grid(
     column_names: Sequence[str] | None = None,
     row_label: str = "",
     column_label: str = "",
-    limits: tuple[Number, Number] | None = None,
+    limits: tuple[float, float] | None = None,
     cmap: str | Colormap = "cividis",
-    panel: tuple[Number, Number] = (2.8, 2.8),
+    panel: tuple[float, float] = (2.8, 2.8),
 ) -> Figure:
     """Any matrices, title → matrix, in a grid without numbers, on one colour scale; they may differ in size.
 
@@ -341,7 +340,7 @@ def curves(
     return figure
 
 
-def bars(values: Mapping[str, Number] | Tensor, x_label: str = "", y_label: str = "", title: str = "") -> Figure:
+def bars(values: Mapping[str, float] | Tensor, x_label: str = "", y_label: str = "", title: str = "") -> Figure:
     """One bar a name; a plain tensor is named 0, 1, 2, …"""
     if not isinstance(values, Mapping):
         values = {str(i): float(v) for i, v in enumerate(values)}
@@ -354,7 +353,7 @@ def bars(values: Mapping[str, Number] | Tensor, x_label: str = "", y_label: str 
 
 def loss_curves(
     lines: Mapping[str, tuple[Numbers, Numbers]],
-    baselines: Mapping[str, Number] | None = None,
+    baselines: Mapping[str, float] | None = None,
     unit: str = "nats per token",
 ) -> Figure:
     """Losses by step; long ones are drawn faint with a running mean over them. Baselines: dashed, named levels."""
@@ -413,8 +412,8 @@ def curve_panels(
     panels: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]],
     x_label: str,
     log: str = "",
-    x_limits: tuple[Number, Number] | None = None,
-    y_limits: tuple[Number, Number] | None = None,
+    x_limits: tuple[float, float] | None = None,
+    y_limits: tuple[float, float] | None = None,
     marker: str = "",
 ) -> Figure:
     """Several `curves` side by side, y label → name → (x, y), with one legend. Limits, where given, hold in each."""
@@ -437,7 +436,7 @@ def curve_panels(
 
 
 def stacked_bars(
-    stacks: Mapping[str, Mapping[str, Number]], x_label: str = "", y_label: str = "", title: str = ""
+    stacks: Mapping[str, Mapping[str, float]], x_label: str = "", y_label: str = "", title: str = ""
 ) -> Figure:
     """One bar a stack, name → part → size, the parts on top of each other. Every stack has the same parts."""
     figure, axes = new_figure(width=max(1.3 * len(stacks), 3.0) + 2.6, height=4.4)
@@ -497,7 +496,7 @@ def pair_view(encoding: Tensor, pair: int, distance: int, start: int = 0) -> Fig
 
 
 def mark(
-    figure: Figure, vertical: Mapping[str, Number] | None = None, horizontal: Mapping[str, Number] | None = None
+    figure: Figure, vertical: Mapping[str, float] | None = None, horizontal: Mapping[str, float] | None = None
 ) -> Figure:
     """The figure, with dashed grey lines across its first axes that bear their names: name → where."""
     ax = figure.axes[0]
