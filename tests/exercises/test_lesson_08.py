@@ -181,6 +181,18 @@ def test_a_wrong_answer_is_rejected(exercise, function):
     assert run(EXERCISES[exercise], function).right is False
 
 
+@pytest.mark.parametrize(
+    "exercise, mistake, shown",
+    [
+        ("embed", "positions-missing", "expected [[[13.0, 4.0], [23.0, 4.0]]]\nyours    [[[3.0, 4.0], [3.0, 4.0]]]"),
+        ("gpt_logits", "blocks-skipped", "expected [[[1.0, 0.0, 1.0]]]\nyours    [[[1.0, -2.0, -1.0]]]"),
+        ("next_token_loss", "targets-shifted-twice", "expected 0.49\nyours    0.693"),
+    ],
+)
+def test_the_first_input_shows_numbers_to_check_by_hand(exercise, mistake, shown):
+    assert shown in run(EXERCISES[exercise], WRONG[exercise][mistake]).text
+
+
 @pytest.mark.parametrize("size", ["small", "medium", "large", "xl"])
 def test_the_formula_counts_what_the_model_holds(size):
     c = GPTConfig.gpt2(size)

@@ -56,8 +56,8 @@ def _embed_probes() -> dict[str, tuple]:
 
     tokens, positions = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[10.0, 0.0], [20.0, 0.0]])
     return {
-        "one token": (torch.tensor([[1]]), tokens, positions[:1]),
         "the same token twice": (torch.tensor([[1, 1]]), tokens, positions),
+        "one token": (torch.tensor([[1]]), tokens, positions[:1]),
         "fewer tokens than the context holds": (torch.tensor([[1]]), tokens, positions),
         "three sentences": random_probe(11, 9, 6, batch=3, seq=5),
         "as many tokens as the context holds": random_probe(7, 4, 3, batch=2, seq=4),
@@ -77,6 +77,7 @@ def _logits_probes() -> dict[str, tuple]:
 
     table = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     return {
+        "one block, no norm": (torch.tensor([[[1.0, -2.0]]]), [nn.ReLU()], nn.Identity(), table),
         "no block, no norm": (torch.tensor([[[1.0, 2.0]]]), [], nn.Identity(), table),
         "no block": random_probe([], batch=1, seq=3, d_model=4, vocab_size=5),
         "two blocks": random_probe([nn.Softplus(), nn.Tanh()], batch=2, seq=3, d_model=4, vocab_size=7),
@@ -101,9 +102,9 @@ def _loss_probes() -> dict[str, tuple]:
         return logits, torch.randint(vocab_size, (batch, seq), generator=generator)
 
     return {
+        "two positions": (torch.tensor([[[0.0, 0.0], [0.0, math.log(3)]]]), torch.tensor([[0, 1]])),
         "two equal logits": (torch.tensor([[[0.0, 0.0]]]), torch.tensor([[1]])),
         "logits 0 and ln 3": (torch.tensor([[[0.0, math.log(3)]]]), torch.tensor([[0]])),
-        "two positions": (torch.tensor([[[0.0, 0.0], [0.0, math.log(3)]]]), torch.tensor([[0, 1]])),
         "random logits": random_probe(3, 4, 6),
         "as many positions as tokens in the vocabulary": random_probe(2, 5, 5),
         "a logit of 1,000": (torch.tensor([[[1000.0, 0.0]]]), torch.tensor([[1]])),
