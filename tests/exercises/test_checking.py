@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from transformer_lab.exercises import EXERCISES, check, lesson_02
-from transformer_lab.exercises.checking import Exercise, _difference, run
+from transformer_lab.exercises.catalogue import Exercise
+from transformer_lab.exercises.checking import run
+from transformer_lab.exercises.comparing import difference as _difference
 
 
 def double(x: Tensor, weights: list) -> Tensor:

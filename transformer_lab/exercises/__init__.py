@@ -1,26 +1,60 @@
-"""Exercises: a learner's function against the reference, and what differs.
+"""Exercises: a learner's function against the reference, and which mistake it is.
 
     check(scaled_scores)      # finds the exercise by the function's name
+    hint(scaled_scores)       # a step further each time
+    solution(scaled_scores)   # the package's own source
 
-Each lesson_NN.py holds its lesson's exercises: the reference (the package's own function wherever there
-is one) and probes, named inputs in general position, simplest first.
+Each lesson_NN.py declares its lesson's exercises: the reference (the package's own function wherever there is
+one), probes (named inputs in general position, simplest first) and the mistakes that the check knows by name.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
-from transformer_lab.exercises import lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09
-from transformer_lab.exercises.checking import Exercise, Verdict, run
+from IPython.display import Code
 
-EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise
-    for lesson in (lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09)
-    for exercise in lesson.EXERCISES
-}
+from transformer_lab.exercises import lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09
+from transformer_lab.exercises.catalogue import Exercise, Mistake
+from transformer_lab.exercises.checking import run
+from transformer_lab.exercises.verdict import Verdict
+
+__all__ = ["EXERCISES", "Exercise", "Mistake", "Verdict", "check", "hint", "solution"]
+
+LESSONS = (lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09)
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
+
+_hints_given: Counter = Counter()
+
+
+class Hint(str):
+    """Shown without quotes."""
+
+    __repr__ = str.__str__
 
 
 def check(function: Callable) -> Verdict:
     """Compare the function with the reference of the exercise that bears its name."""
-    name = getattr(function, "__name__", repr(function))
+    return run(find(function), function)
+
+
+def hint(function: Callable | str) -> Hint:
+    """The exercise's first hint, then the next at each call; the last one stays."""
+    exercise = find(function)
+    given = min(_hints_given[exercise.name], len(exercise.hints) - 1)
+    _hints_given[exercise.name] += 1
+    more = len(exercise.hints) - given - 1
+    rest = f"{more} more" if more else f"the last one; solution({exercise.name}) shows the package's own"
+    return Hint(f"{exercise.name}, hint {given + 1} ({rest}): {exercise.hints[given]}")
+
+
+def solution(function: Callable | str) -> Code:
+    """The package's own source: the reference, and what it calls that belongs to the exercise."""
+    return Code(find(function).source, language="python")
+
+
+def find(function: Callable | str) -> Exercise:
+    """The exercise of that name, or of that function's name."""
+    name = function if isinstance(function, str) else getattr(function, "__name__", repr(function))
     if name not in EXERCISES:
         raise ValueError(f"function must bear an exercise's name ({', '.join(EXERCISES)}); got {name!r}")
-    return run(EXERCISES[name], function)
+    return EXERCISES[name]

@@ -1,72 +1,246 @@
-"""How a check runs: the learner's function and the reference on the same inputs, and the first difference in words."""
+"""How a check runs: the function on every probe, what it did beside what was expected, and which mistake does the same."""
 
+import contextlib
 import copy
 import dis
+import functools
 import inspect
+import itertools
+import sys
+import time
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-TOLERANCE = 1e-5
+from transformer_lab.exercises.catalogue import Exercise, Mistake
+from transformer_lab.exercises.comparing import agree, difference, show
+from transformer_lab.exercises.guard import GIGABYTES, SECONDS, TimeIsUp, is_out_of_memory, limits
+from transformer_lab.exercises.verdict import Verdict
+
+# An answer that behaves like a mistake may have reached the same numbers by another way, with other roundings.
+MISTAKE_TOLERANCE = 1e-3
+
+CHANGES_ITS_INPUT = Mistake(
+    "changes-its-input",
+    "The answer is right, but the function changes what it was given, and the caller still needs that. Work on a copy.",
+    {},
+)
 
 
 @dataclass(frozen=True)
-class Exercise:
-    """A function to write. `probes()` gives name → arguments, the simplest input first, the same at each call."""
+class Outcome:
+    """What a function did with one probe: a value, or the exception it raised."""
 
-    reference: Callable
-    probes: Callable[[], dict[str, tuple]]
-    name: str = ""  # the reference's own name unless given
+    value: object = None
+    error: BaseException | None = None
+    changed_input: bool = False
 
-    def __post_init__(self):
-        object.__setattr__(self, "name", self.name or self.reference.__name__)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The outcome of a check: right is True, False, or None when there was nothing to check yet."""
-
-    exercise: str
-    right: bool | None
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
+    def agrees(self, other: "Outcome", tolerance: float) -> bool:
+        if self.error is not None or other.error is not None:
+            return type(self.error) is type(other.error)
+        return agree(self.value, other.value, tolerance)
 
 
 def run(exercise: Exercise, function: Callable) -> Verdict:
-    """Check the function on each probe in turn and report on the first that differs."""
+    """The verdict on the function: right, wrong (by which mistakes, if known ones fit), or not attempted."""
     if _is_empty(function):
         return Verdict(
-            exercise.name, None, f"{exercise.name}: not attempted yet; the notebook goes on with the reference."
-        )
-    with torch.random.fork_rng(devices=[]):  # the notebook's random numbers stay what they are without a check
-        probes = exercise.probes()
-        for name, arguments in probes.items():
-            expected = exercise.reference(*copy.deepcopy(arguments))
-            try:
-                answer = function(*(given := copy.deepcopy(arguments)))
-            except Exception as error:
-                return Verdict(exercise.name, False, _not_yet(exercise, name, arguments, _raised(error)))
-            difference = _difference(expected, answer)
-            if not difference and _changed(arguments, given):
-                difference = "Your answer is right, but your function changes what it was given. Work on a copy."
-            if difference:
-                return Verdict(exercise.name, False, _not_yet(exercise, name, arguments, difference))
+            exercise.name, None, f"{exercise.name}: not attempted yet; going on with the reference.",
+            points=0, out_of=exercise.points,
+        )  # fmt: skip
+    with _quiet():
+        outcomes = _try_all(exercise, function)
+        right = {name: o.error is None and agree(expected(exercise)[name], o.value) for name, o in outcomes.items()}
+        if all(right.values()):
+            changed = next((name for name, outcome in outcomes.items() if outcome.changed_input), None)
+            if changed is None:
+                return _right(exercise, function)
+            mistakes = (CHANGES_ITS_INPUT,)
+        else:
+            changed = None
+            mistakes = diagnose(exercise, outcomes)
+    return _wrong(exercise, function, outcomes, right, mistakes, changed)
+
+
+# ---------------------------------------------------------------- what it does
+
+
+@functools.cache
+def probes(exercise: Exercise) -> dict[str, tuple]:
+    return exercise.probes()
+
+
+@functools.cache
+def expected(exercise: Exercise) -> dict[str, object]:
+    return {name: exercise.reference(*copy.deepcopy(given)) for name, given in probes(exercise).items()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The notebook's random numbers stay what they are without a check; warnings are for the learner's own calls."""
+    with (
+        torch.random.fork_rng(devices=[]),
+        warnings.catch_warnings(action="ignore"),
+        contextlib.redirect_stderr(sys.stdout),
+    ):
+        yield
+
+
+def _try(function: Callable, arguments: tuple) -> Outcome:
+    given = copy.deepcopy(arguments)
+    try:
+        value = function(*given)
+    except (Exception, SystemExit) as error:
+        return Outcome(error=error)
+    changed = any(isinstance(b, Tensor) and not agree(b, a) for b, a in zip(arguments, given))
+    return Outcome(value, changed_input=changed)
+
+
+def _try_all(exercise: Exercise, function: Callable) -> dict[str, Outcome]:
+    """An outcome for each probe. When time is up, the probes that had no turn count as the one that used it up."""
+    outcomes, arguments = {}, probes(exercise)
+    try:
+        with limits():
+            for name in arguments:
+                outcomes[name] = _try(function, arguments[name])
+    except TimeIsUp as error:
+        outcomes = {name: outcomes.get(name, Outcome(error=error)) for name in arguments}
+    return outcomes
+
+
+# ---------------------------------------------------------------- which mistake it is
+
+
+def diagnose(exercise: Exercise, outcomes: dict[str, Outcome]) -> tuple[Mistake, ...]:
+    """The fewest mistakes, one or else two, that together do the same on every probe; none if nothing known does.
+
+    Where two pairs do the same, no probe could tell them apart, and the first declared is named.
+    """
+    if all(outcome.error is not None for outcome in outcomes.values()):
+        return ()  # nothing but exceptions: they say it better, and prove too little
+    try:
+        with limits():
+            for size in (1, 2):
+                for chosen in itertools.combinations(range(len(exercise.mistakes)), size):
+                    for style in (None, *range(len(exercise.styles))):
+                        behaviour = _behaviour(exercise, chosen, style)
+                        if behaviour and behaviour.is_that_of(outcomes):
+                            return tuple(exercise.mistakes[i] for i in chosen)
+    except TimeIsUp:  # two mistakes together may never end
+        pass
+    return ()
+
+
+class Behaviour:
+    """What one variant of the reference does, found out probe by probe when it is asked for."""
+
+    def __init__(self, exercise: Exercise, function: Callable):
+        self.exercise = exercise
+        self.function = function
+        self.outcomes: dict[str, Outcome] = {}
+
+    def is_that_of(self, outcomes: dict[str, Outcome]) -> bool:
+        return all(self._on(name).agrees(outcomes[name], MISTAKE_TOLERANCE) for name in reversed(outcomes))
+
+    def _on(self, name: str) -> Outcome:
+        if name not in self.outcomes:
+            self.outcomes[name] = _try(self.function, probes(self.exercise)[name])
+        return self.outcomes[name]
+
+
+@functools.cache
+def _behaviour(exercise: Exercise, chosen: tuple[int, ...], style: int | None) -> Behaviour | None:
+    """The reference with the chosen mistakes in one of the styles; None where they cannot be combined."""
+    patches = [exercise.mistakes[i].patch for i in chosen]
+    patches += [] if style is None else [exercise.styles[style]]
+    orders = (exercise.variant(*order) for order in (patches, patches[::-1]))
+    function = next((variant for variant in orders if variant), None)
+    return function and Behaviour(exercise, function)
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def _right(exercise: Exercise, function: Callable) -> Verdict:
+    names = list(probes(exercise))
+    yours, ours = (_microseconds(f, probes(exercise)[names[-1]]) for f in (function, exercise.reference))
+    lines = [
+        f"{exercise.name}: right. Equal to the reference on {len(names)} inputs: {'; '.join(names)}.",
+        f"On the last of them it took {yours:.0f} µs, the reference {ours:.0f} µs.",
+    ]
     return Verdict(
-        exercise.name,
-        True,
-        f"{exercise.name}: right. Equal to the reference on {len(probes)} inputs: {'; '.join(probes)}.",
-    )
+        exercise.name, True, "\n".join([*lines, exercise.remark]).rstrip(),
+        probes=dict.fromkeys(names, True), points=exercise.points, out_of=exercise.points,
+    )  # fmt: skip
 
 
-def _changed(before: tuple, after: tuple) -> bool:
-    """Whether a tensor among the arguments is not what it was."""
-    pairs = zip(before, after)
-    return any(_tensor_difference(b, a) for b, a in pairs if isinstance(b, Tensor))
+def _wrong(
+    exercise: Exercise,
+    function: Callable,
+    outcomes: dict[str, Outcome],
+    right: dict[str, bool],
+    mistakes: tuple[Mistake, ...],
+    changed: str | None,
+) -> Verdict:
+    probe = changed or next(name for name in right if not right[name])
+    arguments, outcome, wanted = probes(exercise)[probe], outcomes[probe], expected(exercise)[probe]
+    lines = [f"{exercise.name}: not yet."]
+    if mistakes:
+        together = "this mistake was made" if len(mistakes) == 1 else "these two mistakes were made together"
+        lines[0] += f" It behaves as if {together}:"
+        lines += [f"• {mistake.id}: {mistake.why}" for mistake in mistakes]
+    elif any(right.values()):
+        lines += [f"{which}: {'; '.join(n for n in right if right[n] is ok)}." for which, ok in
+                  (("Right on", True), ("Wrong on", False))]  # fmt: skip
+    lines += [f"The {'simplest ' if not changed else ''}input that shows it: {probe}."]
+    parameters = inspect.signature(exercise.reference).parameters
+    lines += [f"  {name} = {show(argument)}" for name, argument in zip(parameters, arguments)]
+    after = [f"hint({exercise.name}) goes a step further; solution({exercise.name}) shows the package's own."]
+    if exercise.part:
+        after += [f"consequences({exercise.name}) trains a small model with it, beside the reference."]
+    what = _raised(function, outcome.error) if outcome.error else difference(wanted, outcome.value)
+    return Verdict(
+        exercise.name, False, "\n".join(filter(None, [*lines, what, *after])),
+        mistakes=tuple(mistake.id for mistake in mistakes), probes=right, shown=what,
+        pair=None if outcome.error else (wanted, outcome.value),
+        # Right answers that spoil their input keep half.
+        points=round(exercise.points * sum(right.values()) / len(right) / (2 if changed else 1), 2),
+        out_of=exercise.points,
+    )  # fmt: skip
+
+
+def _raised(function: Callable, error: BaseException) -> str:
+    """The exception as the learner's own: what it says, and their line that led to it."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if code and frame.filename == code.co_filename]
+    line = ""
+    if theirs:
+        number = theirs[-1].lineno - code.co_firstlineno + 1
+        line = f", in line {number} of your function:  {theirs[-1].line}" if theirs[-1].line else ""
+    if isinstance(error, TimeIsUp):
+        return f"Your function was stopped after {SECONDS:.0f} seconds{line or '.'}\nIs there a loop that never ends?"
+    if is_out_of_memory(error):
+        return (
+            f"Your function was stopped when it asked for more than {GIGABYTES:.0f} GB{line or '.'}\n"
+            "These inputs are tiny: does a size get multiplied by another?"
+        )
+    return f"Your function raised {type(error).__name__}: {error}{line}"
+
+
+def _microseconds(function: Callable, arguments: tuple) -> float:
+    """The fastest of a few runs."""
+    seconds = []
+    for _ in range(5):
+        given = copy.deepcopy(arguments)
+        started = time.perf_counter()
+        function(*given)
+        seconds.append(time.perf_counter() - started)
+    return 1e6 * min(seconds)
 
 
 def _is_empty(function: Callable) -> bool:
@@ -75,87 +249,3 @@ def _is_empty(function: Callable) -> bool:
     steps = [] if code is None else [step for step in dis.get_instructions(code) if step.opname != "RESUME"]
     returning = ("LOAD_CONST", "RETURN_VALUE", "RETURN_CONST")
     return bool(steps) and all(step.opname in returning and step.argval is None for step in steps)
-
-
-def _not_yet(exercise: Exercise, probe: str, arguments: tuple, difference: str) -> str:
-    names = inspect.signature(exercise.reference).parameters
-    shown = "\n".join(f"  {name} = {_show(argument)}" for name, argument in zip(names, arguments))
-    return f"{exercise.name}: not yet. The input that shows it: {probe}.\n{shown}\n{difference}"
-
-
-def _raised(error: Exception) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    line = f", at your line:  {frames[0].line}" if frames and frames[0].line else ""
-    return f"Your function raised {type(error).__name__}: {error}{line}"
-
-
-def _show(value) -> str:
-    if isinstance(value, Tensor):
-        size = "×".join(map(str, value.shape)) or "scalar"
-        if value.numel() <= 12:
-            return f"tensor, {size}: {_rounded(value)}"
-        return f"tensor, {size}"
-    return repr(value)
-
-
-def _rounded(value: Tensor, decimals: int = 3) -> str:
-    if value.dtype == torch.bool or not value.is_floating_point():
-        return str(value.tolist())
-    return str((value.detach().double().round(decimals=decimals) + 0.0).tolist())  # + 0.0 turns −0 into 0
-
-
-def _difference(expected, answer) -> str:
-    """In words, where the answer departs from what was expected; empty when it does not."""
-    if isinstance(expected, tuple | list):
-        if not isinstance(answer, tuple | list):
-            return f"expected {len(expected)} things, yours is {_kind(answer)}"
-        if len(answer) != len(expected):
-            return f"expected {len(expected)} things, yours has {len(answer)}"
-        for i, (e, a) in enumerate(zip(expected, answer)):
-            if difference := _difference(e, a):
-                return f"number {i + 1} of the {len(expected)} things that you return: {difference}"
-        return ""
-    if isinstance(expected, Tensor):
-        return _tensor_difference(expected, answer)
-    if isinstance(answer, Tensor):
-        if answer.numel() != 1:
-            return f"expected {expected!r}, yours is a tensor of shape {tuple(answer.shape)}"
-        answer = answer.item()
-    if answer is None:
-        return f"expected {expected!r}, yours returns None (is a return missing?)"
-    if isinstance(expected, float) and isinstance(answer, int | float):
-        right = abs(expected - answer) <= TOLERANCE * max(1, abs(expected))
-        return "" if right else f"expected {expected:.7g}, yours {answer:.7g}"
-    return "" if expected == answer else f"expected {expected!r}, yours {answer!r}"
-
-
-def _tensor_difference(expected: Tensor, answer) -> str:
-    if answer is None:
-        return "expected a tensor, yours returns None (is a return missing?)"
-    if not isinstance(answer, Tensor):
-        if expected.ndim == 0 and isinstance(answer, int | float | bool):
-            answer = torch.tensor(answer)
-        else:
-            return f"expected a tensor, yours is {_kind(answer)}"
-    if answer.shape != expected.shape:
-        return f"expected shape {tuple(expected.shape)}, yours {tuple(answer.shape)}"
-    if (answer.dtype == torch.bool) != (expected.dtype == torch.bool):
-        return f"expected dtype {expected.dtype}, yours {answer.dtype}"
-    wanted, got = expected.detach().double(), answer.detach().double()
-    wrong = ~torch.isclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
-    if not wrong.any():
-        return ""
-    if wanted.numel() <= 12:
-        # As few decimals as tell the two apart.
-        decimals = next(d for d in (3, 6, 9) if _rounded(expected, d) != _rounded(answer, d) or d == 9)
-        return f"expected {_rounded(expected, decimals)}\nyours    {_rounded(answer, decimals)}"
-    gap = (got - wanted).abs().nan_to_num(torch.inf, torch.inf)
-    where = tuple(int(i) for i in torch.unravel_index(torch.where(wrong, gap, -1).argmax(), gap.shape))
-    return (
-        f"{int(wrong.sum())} of {wrong.numel()} entries differ; the most at {list(where)}: "
-        f"expected {wanted[where]:.7g}, yours {got[where]:.7g}"
-    )
-
-
-def _kind(value) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"

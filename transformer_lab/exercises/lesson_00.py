@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from transformer_lab.exercises.checking import Exercise
+from transformer_lab.exercises.catalogue import Exercise
 
 
 def weighted_average(weights: Float[Tensor, "n"], values: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:

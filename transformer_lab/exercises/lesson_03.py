@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from transformer_lab.attention import attention_pattern, causal_mask, padding_mask, scaled_dot_product_attention
-from transformer_lab.exercises.checking import Exercise
+from transformer_lab.exercises.catalogue import Exercise
 
 
 def split_heads(x: Float[Tensor, "batch seq d_model"], n_heads: int) -> Float[Tensor, "batch heads seq d_head"]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from transformer_lab.exercises.checking import Exercise
+from transformer_lab.exercises.catalogue import Exercise
 from transformer_lab.positions import alibi_bias, rotate_pairs, shift_matrix, sinusoidal_encoding
 
 

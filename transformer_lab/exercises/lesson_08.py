@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from transformer_lab.exercises.checking import Exercise
+from transformer_lab.exercises.catalogue import Exercise
 from transformer_lab.gpt import next_token_loss
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transformer_lab.exercises.checking import Exercise
+from transformer_lab.exercises.catalogue import Exercise
 from transformer_lab.training import TrainingConfig, learning_rate
 
 
