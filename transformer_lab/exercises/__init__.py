@@ -3,6 +3,7 @@
     check(scaled_scores)      # finds the exercise by the function's name
     hint(scaled_scores)       # a step further each time
     solution(scaled_scores)   # the package's own source
+    consequences(attention)   # a small model trained with it, beside the reference (for what feeds a model)
 
 Each lesson_NN.py declares its lesson's exercises: the reference (the package's own function wherever there is
 one), probes (named inputs in general position, simplest first) and the mistakes that the check knows by name.
@@ -16,9 +17,10 @@ from IPython.display import Code
 from transformer_lab.exercises import lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09
 from transformer_lab.exercises.catalogue import Exercise, Mistake
 from transformer_lab.exercises.checking import run
+from transformer_lab.exercises.consequences import consequences
 from transformer_lab.exercises.verdict import Verdict
 
-__all__ = ["EXERCISES", "Exercise", "Mistake", "Verdict", "check", "hint", "solution"]
+__all__ = ["EXERCISES", "Exercise", "Mistake", "Verdict", "check", "consequences", "hint", "solution"]
 
 LESSONS = (lesson_00, lesson_02, lesson_03, lesson_04, lesson_05, lesson_08, lesson_09)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}

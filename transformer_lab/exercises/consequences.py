@@ -1,0 +1,5 @@
+"""What a mistake would do to a model."""
+
+
+def consequences(function):
+    raise NotImplementedError
