@@ -124,9 +124,11 @@ def test_it_leads_to_the_next_lesson(path, following):
 @each_notebook
 def test_its_exercises_are_announced_and_checked(path):
     names = exercises(path)
-    assert 2 <= len(names) <= 5 or path.stem.startswith("00")
-    announced = re.findall(r"\*\*Exercise (\d+)\.(\d+) · (.+?)\*\* \((?:easy|medium|hard), \d+ minutes\)", prose(path))
-    assert [(int(n), int(k)) for n, k, _ in announced] == [(int(path.stem[:2]), i + 1) for i in range(len(names))]
+    assert 2 <= len(names) <= 8
+    announced = re.findall(r"\*\*Exercise (\d+)\.(\d+) · .+?\*\* \((\w+), (\d+) minutes\)", prose(path))
+    assert [(int(n), int(k), difficulty, int(minutes)) for n, k, difficulty, minutes in announced] == [
+        (int(path.stem[:2]), i + 1, EXERCISES[name].difficulty, EXERCISES[name].minutes) for i, name in enumerate(names)
+    ]
     code = [cell.source for cell in cells(path, "code")]
     checks = [following for source, following in zip(code, code[1:], strict=False) if "# your code here" in source]
     assert checks == [f"check({name})" for name in names]

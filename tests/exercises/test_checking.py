@@ -1,17 +1,24 @@
 """The machinery of the checks, and what holds for every exercise of the catalogue."""
 
+import __future__
+
 import copy
 import inspect
 import math
+import re
+import sys
+import time
+import warnings
 
 import pytest
 import torch
 from torch import Tensor
 
-from transformer_lab.exercises import EXERCISES, check, lesson_02
-from transformer_lab.exercises.catalogue import Exercise
+from transformer_lab import exercises
+from transformer_lab.exercises import EXERCISES, check, hint, lesson_02, solution
+from transformer_lab.exercises.catalogue import Exercise, Mistake
 from transformer_lab.exercises.checking import run
-from transformer_lab.exercises.comparing import difference as _difference
+from transformer_lab.exercises.comparing import difference
 
 
 def double(x: Tensor, weights: list) -> Tensor:
@@ -27,7 +34,7 @@ def double_probes():
     }
 
 
-DOUBLE = Exercise(double, double_probes)
+DOUBLE = Exercise(double, double_probes, remark="Addition is quicker.")
 
 
 # ---------------------------------------------------------------- the verdict
@@ -36,7 +43,11 @@ DOUBLE = Exercise(double, double_probes)
 def test_a_right_answer_is_told_what_was_compared():
     verdict = run(DOUBLE, lambda x, weights: x + x)
     assert verdict.right is True and verdict.exercise == "double"
-    assert repr(verdict) == "double: right. Equal to the reference on 3 inputs: one number; below zero; large."
+    assert re.fullmatch(
+        r"double: right. Equal to the reference on 3 inputs: one number; below zero; large.\n"
+        r"On the last of them it took \d+ µs, the reference \d+ µs.\nAddition is quicker.",
+        repr(verdict),
+    )
 
 
 def empty_with_docstring(x, weights):
@@ -55,7 +66,7 @@ def empty_pass(x, weights):
 def test_an_empty_function_is_not_attempted(function):
     verdict = run(DOUBLE, function)
     assert verdict.right is None
-    assert repr(verdict) == "double: not attempted yet; the notebook goes on with the reference."
+    assert repr(verdict) == "double: not attempted yet; going on with the reference."
 
 
 def constant_with_docstring(x, weights):
@@ -85,11 +96,13 @@ def test_the_first_input_that_differs_is_shown():
     verdict = run(DOUBLE, lambda x, weights: 2 * x.abs())
     assert verdict.right is False
     assert repr(verdict) == (
-        "double: not yet. The input that shows it: below zero.\n"
+        "double: not yet.\nRight on: one number; large.\nWrong on: below zero.\n"
+        "The simplest input that shows it: below zero.\n"
         "  x = tensor, 1×2: [[-1.0, 3.0]]\n"
         "  weights = [tensor(0.5000)]\n"
         "expected [[-2.0, 6.0]]\n"
-        "yours    [[2.0, 6.0]]"
+        "yours    [[2.0, 6.0]]\n"
+        "hint(double) goes a step further; solution(double) shows the package's own."
     )
 
 
@@ -103,7 +116,7 @@ def test_a_large_input_is_shown_by_its_size_and_the_worst_entry_by_its_place():
 
     text = repr(run(DOUBLE, wrong_in_two_places))
     assert "large.\n  x = tensor, 4×5\n" in text
-    assert text.endswith("2 of 20 entries differ; the most at [3, 4]: expected 38, yours nan")
+    assert "\n2 of 20 entries differ; the most at [3, 4]: expected 38, yours nan\n" in text
 
 
 def test_an_error_names_the_learners_line():
@@ -112,14 +125,14 @@ def test_an_error_names_the_learners_line():
         return y.view(7)  # the line at fault
 
     text = repr(run(DOUBLE, raising))
-    assert "The input that shows it: one number." in text
+    assert "Wrong on all 3 inputs.\nThe simplest input that shows it: one number." in text
     assert "Your function raised RuntimeError: shape '[7]' is invalid" in text
-    assert text.endswith("at your line:  return y.view(7)  # the line at fault")
+    assert ", in line 3 of your function:  return y.view(7)  # the line at fault\n" in text
 
 
 def test_an_error_before_the_first_line_has_no_line():
     text = repr(run(DOUBLE, lambda x: x))
-    assert "Your function raised TypeError" in text and "at your line" not in text
+    assert "Your function raised TypeError" in text and "of your function" not in text
 
 
 @pytest.mark.parametrize("answer", [lambda x, weights: 2 * x, lambda x, weights: x / 0, lambda x, weights: x + 1])
@@ -153,7 +166,7 @@ def test_a_check_leaves_the_notebooks_random_numbers_alone(answer):
     ids=repr,
 )
 def test_equal_answers(expected, answer):
-    assert _difference(expected, answer) == ""
+    assert difference(expected, answer) == ""
 
 
 @pytest.mark.parametrize(
@@ -180,7 +193,7 @@ def test_equal_answers(expected, answer):
     ],
 )
 def test_differences_in_words(expected, answer, words):
-    assert _difference(expected, answer) == words
+    assert difference(expected, answer) == words
 
 
 # ---------------------------------------------------------------- the catalogue
@@ -217,7 +230,7 @@ def test_probes_are_the_same_at_each_call(exercise):
     assert list(first) == list(second) and len(first) >= 3
     for name in first:
         expected = exercise.reference(*copy.deepcopy(first[name]))
-        assert _difference(expected, exercise.reference(*second[name])) == ""
+        assert difference(expected, exercise.reference(*second[name])) == ""
 
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
@@ -232,6 +245,177 @@ def test_a_function_that_changes_its_input_is_told_so():
     def double_in_place(x):
         return x.mul_(2)
 
-    exercise = Exercise(lambda x: 2 * x, lambda: {"two": (torch.tensor([2.0]),)}, name="double")
+    exercise = Exercise(lambda x: 2 * x, lambda: {"two": (torch.tensor([2.0]),)}, name="double", difficulty="medium")
     verdict = run(exercise, double_in_place)
-    assert verdict.right is False and "changes what it was given" in verdict.text
+    assert verdict.right is False and verdict.mistakes == ("changes-its-input",)
+    assert "changes what it was given" in verdict.text
+    assert (verdict.points, verdict.out_of) == (1, 2)  # half of a medium one's
+
+
+# ---------------------------------------------------------------- which mistake
+
+
+def tripled_and_shifted(x: Tensor) -> Tensor:
+    y = 3 * x
+    return y + 1
+
+
+SHIFT = Exercise(
+    tripled_and_shifted,
+    lambda: {"one": (torch.tensor([1.0]),), "zero": (torch.tensor([0.0]),), "two": (torch.tensor([2.0, 5.0]),)},
+    mistakes=(
+        Mistake("doubled", "Twice, not three times.", {"3 * x": "2 * x"}),
+        Mistake("not-shifted", "The 1 is missing.", {"y + 1": "y"}),
+    ),
+    styles=({"3 * x": "x + x + x"},),
+)
+
+
+@pytest.mark.parametrize(
+    "answer, named",
+    [
+        (lambda x: 2 * x + 1, ("doubled",)),
+        (lambda x: 3 * x, ("not-shifted",)),
+        (lambda x: 2 * x, ("doubled", "not-shifted")),
+        (lambda x: 4 * x, ()),
+        (lambda x: 2 * x + 1.01, ()),
+    ],
+)
+def test_the_fewest_mistakes_that_do_the_same_are_named(answer, named):
+    verdict = run(SHIFT, answer)
+    assert verdict.right is False and verdict.mistakes == named
+    for mistake in SHIFT.mistakes:
+        assert (f"• {mistake.id}: {mistake.why}" in verdict.text) == (mistake.id in named)
+    assert verdict.text.startswith("tripled_and_shifted: not yet.")
+
+
+def test_without_a_name_it_says_what_is_right_and_what_is_wrong():
+    verdict = run(SHIFT, lambda x: (3 * x + 1).clamp(max=10))
+    assert verdict.mistakes == ()
+    assert "Right on: one; zero.\nWrong on: two.\nThe simplest input that shows it: two." in verdict.text
+    assert verdict.probes == {"one": True, "zero": True, "two": False}
+    assert verdict.points == round(2 / 3, 2)
+
+
+def test_a_mistake_that_never_ends_costs_its_name_only():
+    mistakes = (*SHIFT.mistakes, Mistake("endless", "It never ends.", {"return": "while True: pass\n    return"}))
+    exercise = Exercise(tripled_and_shifted, SHIFT.probes, mistakes=mistakes)
+    assert run(exercise, lambda x: 3 * x).mistakes == ("not-shifted",)
+    assert run(exercise, lambda x: 4 * x).mistakes == ()
+
+
+def raising(x):
+    raise KeyError("x")
+
+
+def test_nothing_but_exceptions_is_no_mistake_of_the_catalogue():
+    exercise = Exercise(
+        double, double_probes, mistakes=(Mistake("raises", "It raises.", {"return": "raise KeyError()"}),)
+    )
+    assert run(exercise, lambda x, weights: raising(x)).mistakes == ()
+
+
+def test_a_change_that_finds_nothing_to_change_cannot_be_combined():
+    assert SHIFT.variant({"3 * x": "2 * x"}, {"3 * x": "4 * x"}) is None
+    assert SHIFT.variant({"3 * x": "2 * x"}, {"y + 1": "y"})(torch.tensor(5.0)) == 10
+
+
+# ---------------------------------------------------------------- anything may happen
+
+
+def endless(x, weights):
+    while True:
+        try:
+            x = x + 1
+        except Exception:
+            pass
+
+
+def swallows_everything(x, weights):
+    while True:
+        try:
+            while True:
+                pass
+        except:  # noqa: E722
+            if weights is None:
+                return x
+            weights = None
+
+
+def test_an_endless_loop_is_stopped_and_python_goes_on():
+    started = time.monotonic()
+    verdict = run(DOUBLE, endless)
+    assert time.monotonic() - started < 30  # two seconds, on a machine however busy
+    assert verdict.right is False and verdict.probes == dict.fromkeys(double_probes(), False)
+    assert "Your function was stopped after 2 seconds, in line" in verdict.text
+    assert "Is there a loop that never ends?" in verdict.text
+    assert run(DOUBLE, lambda x, weights: x + x).right is True
+
+
+def test_a_loop_that_swallows_everything_is_stopped_too():
+    assert run(DOUBLE, swallows_everything).right is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot bound its own memory")
+@pytest.mark.parametrize("size", [(10**12,), (1000, 10**6, 8)])
+def test_a_huge_allocation_is_stopped_and_memory_is_free_again(size):
+    import resource
+
+    verdict = run(DOUBLE, lambda x, weights: torch.ones(size))
+    assert "Your function was stopped when it asked for more than 2 GB" in verdict.text
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    assert run(DOUBLE, lambda x, weights: [0] * 10**12).right is False
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_deep_recursion_is_the_learners_own_error():
+    def recursive(x, weights):
+        return recursive(x, weights)
+
+    assert "Your function raised RecursionError" in run(DOUBLE, recursive).text
+
+
+def test_leaving_python_is_an_error_like_any_other():
+    assert "Your function raised SystemExit: 3" in run(DOUBLE, lambda x, weights: sys.exit(3)).text
+
+
+def test_what_the_function_writes_to_stderr_does_not_go_there(capsys):
+    def chatty(x, weights):
+        print("looking at", x, file=sys.stderr)
+        warnings.warn("careful", stacklevel=1)
+        return 2 * x
+
+    assert run(DOUBLE, chatty).right is True
+    assert capsys.readouterr().err == ""
+
+
+# ---------------------------------------------------------------- hints and solutions
+
+
+@pytest.fixture
+def no_hints_yet():
+    exercises._hints_given.clear()
+    yield
+    exercises._hints_given.clear()
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_each_hint_goes_further_and_the_last_one_stays(exercise, no_hints_yet):
+    given = [repr(hint(exercise.name)) for _ in range(len(exercise.hints) + 1)]
+    assert [text.partition("): ")[2] for text in given] == [*exercise.hints, exercise.hints[-1]]
+    assert f"{exercise.name}, hint 1 ({len(exercise.hints) - 1} more)" in given[0]
+    assert f"solution({exercise.name})" in given[-1]
+
+
+def test_hints_and_solutions_are_found_by_the_function_too(no_hints_yet):
+    assert hint(lesson_02.softmax).startswith("softmax, hint 1")
+    assert solution(lesson_02.softmax).data == inspect.getsource(lesson_02.softmax)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_a_solution_is_the_packages_own_source_and_right(exercise):
+    shown = solution(exercise.name).data
+    assert inspect.getsource(exercise.reference) in shown
+    names = dict(vars(sys.modules[exercise.reference.__module__]))
+    exec(compile(shown, "solution", "exec", flags=__future__.annotations.compiler_flag), names)
+    assert run(exercise, names[exercise.reference.__name__]).right is True

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transformer_lab.exercises.catalogue import Exercise, Mistake
 from transformer_lab.exercises.comparing import agree, difference, show
@@ -29,6 +29,13 @@ CHANGES_ITS_INPUT = Mistake(
     "The answer is right, but the function changes what it was given, and the caller still needs that. Work on a copy.",
     {},
 )
+# A mistake of the exercise that draws random numbers too comes before it, with its own id and words.
+DIFFERS_EACH_TIME = Mistake(
+    "differs-each-time",
+    "Called twice with the same input, it gives two different answers. Random numbers can do that, or something kept "
+    "from one call to the next, or a torch.empty that is never filled. The answer must depend on the input alone.",
+    {},
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,21 @@ class Outcome:
     value: object = None
     error: BaseException | None = None
     changed_input: bool = False
+    changed_mode: bool = False  # a model that was given is no longer in training mode, or now is
+    again: Callable[[], "Outcome"] | None = None  # the same call once more
 
     def agrees(self, other: "Outcome", tolerance: float) -> bool:
+        """The same, as far as there is a same: two functions that differ each time do the same in this."""
         if self.error is not None or other.error is not None:
             return type(self.error) is type(other.error)
-        return agree(self.value, other.value, tolerance)
+        if self.changed_mode != other.changed_mode:
+            return False
+        return agree(self.value, other.value, tolerance) or (other.varies and self.varies)
+
+    @functools.cached_property
+    def varies(self) -> bool:
+        """Whether the same call gives other numbers each time. Called again only when somebody asks."""
+        return self.again is not None and _differ(self.value, self.again().value)
 
 
 def run(exercise: Exercise, function: Callable) -> Verdict:
@@ -54,7 +71,10 @@ def run(exercise: Exercise, function: Callable) -> Verdict:
         )  # fmt: skip
     with _quiet():
         outcomes = _try_all(exercise, function)
-        right = {name: o.error is None and agree(expected(exercise)[name], o.value) for name, o in outcomes.items()}
+        right = {
+            name: o.error is None and not o.changed_mode and agree(expected(exercise)[name], o.value)
+            for name, o in outcomes.items()
+        }
         if all(right.values()):
             changed = next((name for name, outcome in outcomes.items() if outcome.changed_input), None)
             if changed is None:
@@ -97,7 +117,17 @@ def _try(function: Callable, arguments: tuple) -> Outcome:
     except (Exception, SystemExit) as error:
         return Outcome(error=error)
     changed = any(isinstance(b, Tensor) and not agree(b, a) for b, a in zip(arguments, given))
-    return Outcome(value, changed_input=changed)
+    return Outcome(
+        value,
+        changed_input=changed,
+        changed_mode=_modes(given) != _modes(arguments),
+        again=functools.partial(_try, function, arguments),
+    )
+
+
+def _modes(arguments: tuple) -> list[bool]:
+    """Of every part of every model among the arguments: is it in training mode?"""
+    return [part.training for model in arguments if isinstance(model, nn.Module) for part in model.modules()]
 
 
 def _try_all(exercise: Exercise, function: Callable) -> dict[str, Outcome]:
@@ -110,6 +140,13 @@ def _try_all(exercise: Exercise, function: Callable) -> dict[str, Outcome]:
     except TimeIsUp as error:
         outcomes = {name: outcomes.get(name, Outcome(error=error)) for name in arguments}
     return outcomes
+
+
+def _differ(one, other) -> bool:
+    """Whether two answers to the same input hold different numbers; of other things equality may say little."""
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return any(map(_differ, one, other))
+    return isinstance(one, Tensor | int | float) and not agree(one, other)
 
 
 # ---------------------------------------------------------------- which mistake it is
@@ -130,6 +167,8 @@ def diagnose(exercise: Exercise, outcomes: dict[str, Outcome]) -> tuple[Mistake,
                         behaviour = _behaviour(exercise, chosen, style)
                         if behaviour and behaviour.is_that_of(outcomes):
                             return tuple(exercise.mistakes[i] for i in chosen)
+            if any(outcome.varies for outcome in outcomes.values()):
+                return (DIFFERS_EACH_TIME,)
     except TimeIsUp:  # two mistakes together may never end
         pass
     return ()
@@ -190,19 +229,23 @@ def _wrong(
     arguments, outcome, wanted = probes(exercise)[probe], outcomes[probe], expected(exercise)[probe]
     lines = [f"{exercise.name}: not yet."]
     if mistakes:
-        together = "this mistake was made" if len(mistakes) == 1 else "these two mistakes were made together"
-        lines[0] += f" It behaves as if {together}:"
+        made = "this mistake" if len(mistakes) == 1 else "these two mistakes together"
+        lines[0] += f" It does what {made} would do:"
         lines += [f"• {mistake.id}: {mistake.why}" for mistake in mistakes]
     elif any(right.values()):
-        lines += [f"{which}: {'; '.join(n for n in right if right[n] is ok)}." for which, ok in
-                  (("Right on", True), ("Wrong on", False))]  # fmt: skip
-    lines += [f"The {'simplest ' if not changed else ''}input that shows it: {probe}."]
+        for which, ok in (("Right on", True), ("Wrong on", False)):
+            lines += [f"{which}: {'; '.join(name for name in right if right[name] is ok)}."]
+    else:
+        lines += [f"Wrong on all {len(right)} inputs."]
+    lines += [f"The simplest input that shows it: {probe}."]
     parameters = inspect.signature(exercise.reference).parameters
     lines += [f"  {name} = {show(argument)}" for name, argument in zip(parameters, arguments)]
     after = [f"hint({exercise.name}) goes a step further; solution({exercise.name}) shows the package's own."]
     if exercise.part:
         after += [f"consequences({exercise.name}) trains a small model with it, beside the reference."]
     what = _raised(function, outcome.error) if outcome.error else difference(wanted, outcome.value)
+    if outcome.changed_mode and not what:
+        what = "The answer is the expected one, but the model, or a part of it, is not in the mode that it was in before."
     return Verdict(
         exercise.name, False, "\n".join(filter(None, [*lines, what, *after])),
         mistakes=tuple(mistake.id for mistake in mistakes), probes=right, shown=what,

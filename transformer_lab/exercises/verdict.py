@@ -62,7 +62,17 @@ class Verdict:
 
 
 def _paragraph(text: str) -> str:
-    return f'<pre style="white-space: pre-wrap; margin: 4px 0">{html.escape(text.strip(chr(10)))}</pre>' if text else ""
+    """Lines as paragraphs; the indented ones, code and numbers, in a typewriter's letters."""
+    page = []
+    for line in text.strip("\n").splitlines():
+        name, colon, rest = html.escape(line).partition(":")
+        if line.startswith(("  ", "expected ", "yours ")):
+            page.append(f'<div style="font-family: monospace; white-space: pre-wrap">{html.escape(line)}</div>')
+        elif colon and (line.startswith("• ") or not page):
+            page.append(f'<p style="margin: 4px 0"><b>{name}</b>{colon}{rest}</p>')
+        else:
+            page.append(f'<p style="margin: 4px 0">{html.escape(line)}</p>')
+    return "".join(page)
 
 
 # ---------------------------------------------------------------- target, yours, difference
@@ -102,7 +112,14 @@ def matrices(expected, answer) -> str:
     tables = [
         _table("expected", numbers[0], labels[0], "cividis", low, high),
         _table("yours", numbers[1], labels[1], "cividis", low, high),
-        _table("yours − expected", gap, labels[2], "RdBu_r", -(largest or 1.0), largest or 1.0),
+        _table(
+            "where they differ" if expected.dtype == torch.bool else "yours − expected",
+            gap,
+            labels[2],
+            "RdBu_r",
+            -(largest or 1.0),
+            largest or 1.0,
+        ),
     ]
     return f'{nth}{where}<div style="display: flex; flex-wrap: wrap; gap: 24px">{"".join(tables)}</div>'
 
@@ -133,7 +150,7 @@ def _table(caption: str, numbers: Tensor, labels: list[list[str]], cmap: str, lo
         f"<tr>{''.join(_cell(v, label, cmap, low, high) for v, label in zip(row, row_labels))}</tr>"
         for row, row_labels in zip(numbers.tolist(), labels)
     )
-    return f'<table style="border-collapse: collapse"><caption>{caption}</caption>{rows}</table>'
+    return f'<table style="border-collapse: collapse"><caption style="white-space: nowrap">{caption}</caption>{rows}</table>'
 
 
 def _cell(value: float, label: str, cmap: str, low: float, high: float) -> str:
