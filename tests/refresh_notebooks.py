@@ -14,6 +14,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from transformer_lab.exercises.course import annotate
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 
@@ -27,6 +29,7 @@ def freeze(notebook: nbformat.NotebookNode) -> None:
             output.get("data", {}).pop(WIDGET_VIEW, None)
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({})
+    annotate(notebook)  # which cells are exercises and checks, for nbgrader
 
 
 def refresh(path: Path) -> float:

@@ -52,7 +52,7 @@ def test_it_is_a_valid_notebook_with_the_common_kernel(path):
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     assert set(notebook.metadata) == {"kernelspec", "language_info"}  # and no widgets' state
-    assert {key for cell in notebook.cells for key in cell.metadata} <= {"tags"}
+    assert {key for cell in notebook.cells for key in cell.metadata} <= {"tags", "nbgrader"}
 
 
 @each_notebook

@@ -7,6 +7,7 @@ The environment is made again only when requirements.txt has changed, so both wo
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -28,7 +29,17 @@ def make_environment() -> None:
     print(f"Making the environment in {ENVIRONMENT.name} (once; some minutes, about 2 GB) …", flush=True)
     venv.create(ENVIRONMENT, with_pip=True, clear=True)
     subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "-r", "requirements.txt"], cwd=ROOT, check=True)
+    keep_nbgrader_aside()
     installed.write_text(wanted, encoding="utf-8")
+
+
+def keep_nbgrader_aside() -> None:
+    """It is there for its test. Its menus are for who teaches with it, in an environment made for that."""
+    jupyter = ENVIRONMENT / "etc" / "jupyter"
+    (jupyter / "jupyter_server_config.d" / "nbgrader.json").unlink(missing_ok=True)
+    (jupyter / "labconfig").mkdir(parents=True, exist_ok=True)
+    settings = json.dumps({"disabledExtensions": {"@jupyter/nbgrader": True}})
+    (jupyter / "labconfig" / "page_config.json").write_text(settings, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -249,6 +249,10 @@ WRONG = {
         "down-ignored": [lambda x, up, ub, down, db: (x @ up.T + ub).relu() @ up + db],
         "hidden-returned": [lambda x, up, ub, down, db: torch.relu(x @ up.T + ub)],
         "residual-inside": [lambda x, up, ub, down, db: x + relu_ffn(x, up, ub, down, db)],
+        ("up-bias-missing", "down-not-transposed"): [lambda x, up, ub, down, db: F.relu(x @ up.T) @ down + db],
+        ("gelu-for-relu", "activation-twice"): [
+            lambda x, up, ub, down, db: F.relu(F.gelu(x @ up.T + ub) @ down.T + db)
+        ],
         ("up-bias-missing", "down-bias-missing"): [lambda x, up, ub, down, db: torch.relu(x @ up.T) @ down.T],
         ("no-activation", "residual-inside"): [lambda x, up, ub, down, db: x + F.linear(F.linear(x, up, ub), down, db)],
         ("gelu-for-relu", "down-bias-missing"): [lambda x, up, ub, down, db: F.gelu(x @ up.T + ub) @ down.T],
@@ -264,7 +268,9 @@ WRONG = {
             lambda x, w, b, eps=1e-5: standardise(x, ((x - x.mean(-1, True)).pow(2).sum(-1, True) + eps).sqrt()) * w + b
         ],
         "mean-kept": [lambda x, w, b, eps=1e-5: x / (biased_std(x) ** 2 + eps).sqrt() * w + b],
-        "variance-around-zero": [lambda x, w, b, eps=1e-5: standardise(x, (x**2).mean(-1, True).add(eps).sqrt()) * w + b],
+        "variance-around-zero": [
+            lambda x, w, b, eps=1e-5: standardise(x, (x.pow(2).mean(-1, True) + eps).sqrt()) * w + b
+        ],
         "root-mean-square": [lambda x, w, b, eps=1e-5: F.rms_norm(x, (x.shape[-1],), w, eps) + b],
         "not-divided": [lambda x, w, b, eps=1e-5: (x - x.mean(-1, keepdim=True)) * w + b],
         "absolute-deviation": [
@@ -272,6 +278,15 @@ WRONG = {
         ],
         "norm-over-everything": [lambda x, w, b, eps=1e-5: (x - x.mean()) / (x.var(correction=0) + eps).sqrt() * w + b],
         "norm-over-the-batch": [norm_over(0)],
+        "norm-over-all-vectors": [
+            lambda x, w, b, eps=1e-5: norm_over(*range(x.ndim - 1))(x, w, b, eps),
+        ],
+        "multiplied-by-deviation": [
+            lambda x, w, b, eps=1e-5: (x - x.mean(-1, True)) / (biased_std(x) ** 2 + eps).rsqrt() * w + b
+        ],
+        "brackets-missing": [
+            lambda x, w, b, eps=1e-5: x - x.mean(-1, True) / (biased_std(x) ** 2 + eps).sqrt() * w + b
+        ],
         "norm-over-the-positions": [norm_over(-2)],
         "norm-over-axis-1": [norm_over(1)],
         "norm-over-the-sentence": [norm_by_sentence],
@@ -319,6 +334,7 @@ WRONG = {
         "norm-missing": [lambda x, f, norm: f(x) + x],
         "norm-after-the-sublayer": [lambda x, f, norm: x + norm(f(x))],
         "norm-at-both-ends": [lambda x, f, norm: norm(x + f(norm(x)))],
+        "residual-from-the-normed": [lambda x, f, norm: norm((y := norm(x)) + f(y))],
         "residual-around-the-norm": [lambda x, f, norm: x + norm(x + f(x))],
         "norm-before-the-sum": [lambda x, f, norm: norm(x) + f(x)],
         "norm-of-each-part": [lambda x, f, norm: norm(x) + norm(f(x))],
@@ -342,9 +358,10 @@ WRONG = {
         "keep-inverted": [lambda x, keep, rate: x.masked_fill(keep, 0) / (1 - rate)],
         "nothing-dropped": [lambda x, keep, rate: x / (1 - rate)],
         "dropped-entries-stay": [lambda x, keep, rate: torch.where(keep, x / (1 - rate), x)],
+        "dropout-missing": [lambda x, keep, rate: x, lambda x, keep, rate: nn.Dropout(rate).eval()(x)],
         "entries-removed": [lambda x, keep, rate: x[keep] / (1 - rate)],
         ("not-rescaled", "keep-inverted"): [lambda x, keep, rate: x * ~keep],
-        ("not-rescaled", "nothing-dropped"): [lambda x, keep, rate: x],
+        ("divided-by-rate", "scaled-down"): [lambda x, keep, rate: x * keep * rate],
         ("keep-inverted", "divided-by-rate"): [lambda x, keep, rate: x * ~keep / rate],
         ("nothing-dropped", "scaled-down"): [lambda x, keep, rate: x * (1 - rate)],
     },
@@ -376,6 +393,9 @@ WRONG = {
         "softmax-over-queries": [
             lambda q, k, v, keep, rate: drop((q @ k.mT / q.shape[-1] ** 0.5).softmax(-2), keep, rate) @ v
         ],
+        "softmax-over-axis-1": [
+            lambda q, k, v, keep, rate: drop((q @ k.mT / q.shape[-1] ** 0.5).softmax(1), keep, rate) @ v
+        ],
         "no-softmax": [lambda q, k, v, keep, rate: drop(q @ k.mT / q.shape[-1] ** 0.5, keep, rate) @ v],
         "values-ignored": [lambda q, k, v, keep, rate: drop(weights(q, k), keep, rate) @ k],
         "output-missing": [lambda q, k, v, keep, rate: drop(weights(q, k), keep, rate)],
@@ -385,6 +405,9 @@ WRONG = {
         ],
         ("dropout-before-softmax", "unscaled-scores"): [
             lambda q, k, v, keep, rate: (q @ k.mT * keep / (1 - rate)).softmax(-1) @ v
+        ],
+        ("dropout-missing", "softmax-over-queries"): [
+            lambda q, k, v, keep, rate: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v
         ],
         ("keep-inverted", "not-rescaled"): [lambda q, k, v, keep, rate: (weights(q, k) * ~keep) @ v],
     },

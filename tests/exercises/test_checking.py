@@ -1,10 +1,9 @@
 """The machinery of the checks, and what holds for every exercise of the catalogue."""
 
-import __future__
-
 import copy
 import inspect
 import math
+import random
 import re
 import sys
 import time
@@ -62,7 +61,11 @@ def empty_pass(x, weights):
     pass
 
 
-@pytest.mark.parametrize("function", [empty_with_docstring, empty_without_docstring, empty_pass])
+def empty_to_be_done(x, weights):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("function", [empty_with_docstring, empty_without_docstring, empty_pass, empty_to_be_done])
 def test_an_empty_function_is_not_attempted(function):
     verdict = run(DOUBLE, function)
     assert verdict.right is None
@@ -252,6 +255,22 @@ def test_a_function_that_changes_its_input_is_told_so():
     assert (verdict.points, verdict.out_of) == (1, 2)  # half of a medium one's
 
 
+NOISY = Mistake("noisy", "Noise.", {"return 2 * x": "return 2 * x + torch.rand(1)"})
+
+
+@pytest.mark.parametrize("mistakes, named", [((), "differs-each-time"), ((NOISY,), "noisy")])
+@pytest.mark.parametrize("noise", [torch.rand_like, lambda x: random.random(), lambda x: torch.empty(()).normal_()])
+def test_answers_that_differ_each_time_are_told_so(mistakes, named, noise):
+    exercise = Exercise(double, double_probes, mistakes=mistakes)
+    for _ in range(3):  # each check starts from the same random state
+        assert run(exercise, lambda x, weights: 2 * x + noise(x)).mistakes == (named,)
+
+
+@pytest.mark.parametrize("answer", [lambda x: (i for i in "ab"), lambda x: object(), lambda x: (3 * x).numpy()])
+def test_answers_of_another_kind_are_not_said_to_differ_each_time(answer):
+    assert run(DOUBLE, lambda x, weights: answer(x)).mistakes == ()
+
+
 # ---------------------------------------------------------------- which mistake
 
 
@@ -416,6 +435,5 @@ def test_hints_and_solutions_are_found_by_the_function_too(no_hints_yet):
 def test_a_solution_is_the_packages_own_source_and_right(exercise):
     shown = solution(exercise.name).data
     assert inspect.getsource(exercise.reference) in shown
-    names = dict(vars(sys.modules[exercise.reference.__module__]))
-    exec(compile(shown, "solution", "exec", flags=__future__.annotations.compiler_flag), names)
-    assert run(exercise, names[exercise.reference.__name__]).right is True
+    assert shown == exercise.source
+    assert run(exercise, exercise.variant()).right is True

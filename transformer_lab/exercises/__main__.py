@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     grading.add_argument("--csv", required=True, type=Path, help="where the table goes: one row a submission")
     grading.add_argument("--report", type=Path, help="where the page about the class goes (HTML)")
-    grading.add_argument("--seconds", type=_positive(float), default=300, help="for each notebook (default: 300)")
+    grading.add_argument("--seconds", type=_positive(float), default=600, help="for each notebook (default: 600)")
     grading.add_argument("--gigabytes", type=_positive(float), default=4, help="of memory, the same (default: 4)")
     grading.add_argument("--jobs", type=_positive(int), default=1, help="notebooks at a time (default: 1)")
 
@@ -74,7 +74,8 @@ def _grade(chosen: argparse.Namespace) -> int:
     for path in filter(None, (chosen.csv, chosen.report)):
         path.parent.mkdir(parents=True, exist_ok=True)
     # Not every shell turns *.ipynb into names.
-    submissions = [Path(path) for given in chosen.submissions for path in sorted(glob.glob(given)) or [given]]
+    found = [[given] if Path(given).exists() else sorted(glob.glob(given)) or [given] for given in chosen.submissions]
+    submissions = [Path(path) for paths in found for path in paths]
     grades = []
     try:
         for one in grade(submissions, chosen.seconds, chosen.gigabytes, chosen.jobs):

@@ -58,19 +58,20 @@ class Outcome:
 
     @functools.cached_property
     def varies(self) -> bool:
-        """Whether the same call gives other numbers each time. Called again only when somebody asks."""
-        return self.again is not None and _differ(self.value, self.again().value)
+        """Whether the same call gives other numbers each time. Called twice more, and only when somebody asks.
+
+        The first value does not count: it may have been drawn in an earlier check, from the same random state.
+        """
+        return self.again is not None and _differ(self.again().value, self.again().value)
 
 
 def run(exercise: Exercise, function: Callable) -> Verdict:
     """The verdict on the function: right, wrong (by which mistakes, if known ones fit), or not attempted."""
-    if _is_empty(function):
-        return Verdict(
-            exercise.name, None, f"{exercise.name}: not attempted yet; going on with the reference.",
-            points=0, out_of=exercise.points,
-        )  # fmt: skip
     with _quiet():
-        outcomes = _try_all(exercise, function)
+        outcomes = {} if _is_empty(function) else _try_all(exercise, function)
+        if all(isinstance(outcome.error, NotImplementedError) for outcome in outcomes.values()):
+            text = f"{exercise.name}: not attempted yet; going on with the reference."
+            return Verdict(exercise.name, None, text, out_of=exercise.points)
         right = {
             name: o.error is None and not o.changed_mode and agree(expected(exercise)[name], o.value)
             for name, o in outcomes.items()
@@ -116,13 +117,19 @@ def _try(function: Callable, arguments: tuple) -> Outcome:
         value = function(*given)
     except (Exception, SystemExit) as error:
         return Outcome(error=error)
-    changed = any(isinstance(b, Tensor) and not agree(b, a) for b, a in zip(arguments, given))
+    changed = any(_can_be_compared(b) and not agree(b, a) for b, a in zip(arguments, given))
     return Outcome(
         value,
         changed_input=changed,
         changed_mode=_modes(given) != _modes(arguments),
         again=functools.partial(_try, function, arguments),
     )
+
+
+def _can_be_compared(argument) -> bool:
+    """A copy of a model is never equal to it."""
+    holds_models = isinstance(argument, list) and any(isinstance(part, nn.Module) for part in argument)
+    return isinstance(argument, Tensor | list) and not holds_models
 
 
 def _modes(arguments: tuple) -> list[bool]:
@@ -145,7 +152,8 @@ def _try_all(exercise: Exercise, function: Callable) -> dict[str, Outcome]:
 def _differ(one, other) -> bool:
     """Whether two answers to the same input hold different numbers; of other things equality may say little."""
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        return any(map(_differ, one, other))
+        with contextlib.suppress(RecursionError):  # a list that was appended to itself
+            return any(map(_differ, one, other))
     return isinstance(one, Tensor | int | float) and not agree(one, other)
 
 
@@ -168,7 +176,8 @@ def diagnose(exercise: Exercise, outcomes: dict[str, Outcome]) -> tuple[Mistake,
                         if behaviour and behaviour.is_that_of(outcomes):
                             return tuple(exercise.mistakes[i] for i in chosen)
             if any(outcome.varies for outcome in outcomes.values()):
-                return (DIFFERS_EACH_TIME,)
+                own = (m for i, m in enumerate(exercise.mistakes) if _behaviour(exercise, (i,), None).varies)
+                return (next(own, DIFFERS_EACH_TIME),)
     except TimeIsUp:  # two mistakes together may never end
         pass
     return ()
@@ -184,6 +193,11 @@ class Behaviour:
 
     def is_that_of(self, outcomes: dict[str, Outcome]) -> bool:
         return all(self._on(name).agrees(outcomes[name], MISTAKE_TOLERANCE) for name in reversed(outcomes))
+
+    @property
+    def varies(self) -> bool:
+        """Whether it gives another answer each time to the last of the probes."""
+        return self._on(list(probes(self.exercise))[-1]).varies
 
     def _on(self, name: str) -> Outcome:
         if name not in self.outcomes:
@@ -245,7 +259,9 @@ def _wrong(
         after += [f"consequences({exercise.name}) trains a small model with it, beside the reference."]
     what = _raised(function, outcome.error) if outcome.error else difference(wanted, outcome.value)
     if outcome.changed_mode and not what:
-        what = "The answer is the expected one, but the model, or a part of it, is not in the mode that it was in before."
+        what = (
+            "The answer is the expected one, but the model, or a part of it, is not in the mode that it was in before."
+        )
     return Verdict(
         exercise.name, False, "\n".join(filter(None, [*lines, what, *after])),
         mistakes=tuple(mistake.id for mistake in mistakes), probes=right, shown=what,

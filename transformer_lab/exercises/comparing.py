@@ -1,5 +1,6 @@
 """When two answers agree, and in words where they do not."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,8 @@ def agree(expected, answer, tolerance: float = TOLERANCE) -> bool:
             return False
         answer = answer.item()
     if isinstance(expected, float) and isinstance(answer, int | float):
-        return expected == answer or abs(expected - answer) <= tolerance * max(1, abs(expected))
+        both_nan = expected != expected and answer != answer
+        return expected == answer or both_nan or abs(expected - answer) <= tolerance * max(1, abs(expected))
     try:
         return bool(expected == answer)
     except (ValueError, TypeError, RuntimeError):  # what has no plain answer to ==, as an array, is not equal
@@ -38,6 +40,8 @@ def difference(expected, answer) -> str:
     """In words, where the answer departs from what was expected; empty when it does not."""
     if agree(expected, answer):
         return ""
+    if _is_row(expected) and _is_row(answer):
+        return f"expected {_row(expected)}\nyours    {_row(answer)}"
     if isinstance(expected, tuple | list):
         if not isinstance(answer, tuple | list):
             return f"expected {len(expected)} things, yours is {_kind(answer)}"
@@ -66,7 +70,8 @@ def worst_entry(expected: Tensor, answer: Tensor) -> tuple[int, ...]:
     """The place at which two tensors of one shape differ the most."""
     wanted, got = expected.detach().double(), answer.detach().double()
     gap = torch.where(_close(expected, answer, TOLERANCE), -1, (got - wanted).abs().nan_to_num(torch.inf, torch.inf))
-    return tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
+    # numpy's, since torch's imports half a second's worth of modules when it is first called
+    return tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
 
 
 def show(value) -> str:
@@ -117,6 +122,15 @@ def _tensor_difference(expected: Tensor, answer) -> str:
         f"{wrong} of {expected.numel()} entries differ; the most at {list(where)}: "
         f"expected {expected[where].item():.7g}, yours {answer[where].item():.7g}"
     )
+
+
+def _is_row(value) -> bool:
+    """A list of plain numbers, which is shown whole."""
+    return isinstance(value, list) and all(isinstance(x, int | float) for x in value)
+
+
+def _row(numbers: list) -> str:
+    return f"[{', '.join(f'{x:.7g}' for x in numbers)}]"
 
 
 def _kind(value) -> str:

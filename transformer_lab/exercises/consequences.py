@@ -10,6 +10,7 @@ import html
 import io
 import math
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +33,11 @@ from transformer_lab.plots import COLOURS, new_figure
 from transformer_lab.positions import alibi_bias, rotate_pairs, sinusoidal_encoding, wavelengths
 from transformer_lab.tokenizers import CharacterTokenizer
 
-D_MODEL, D_FF, N_LAYERS, N_HEADS = 32, 64, 2, 2
-STEPS, BATCH, LEARNING_RATE = 240, 16, 1e-2
-SECONDS = 10.0  # for the learner's model; a quick function needs about two
-CLOSE = 0.1  # nats: a smaller difference at the end may be chance
+D_MODEL, D_FF, N_HEADS, N_LAYERS = 32, 64, 2, 2
+STEPS, BATCH, LEARNING_RATE = 200, 16, 1e-2
+SECONDS = 5.0  # for one step with the learner's function; a quick one takes a hundredth of a second
+PATIENCE = 30.0  # seconds for all steps with it
+CLOSE = 0.15  # nats: a smaller difference at the end may be chance
 
 # What a learner's function can stand for, by the exercise's name, and what stands there otherwise.
 PARTS = {
@@ -58,8 +60,16 @@ PARTS = {
     "next_token_loss": next_token_loss,
 }
 # Most stand in a GPT. These say a text backwards, with nothing masked: attention without a mask would let a GPT see
-# the future, and to find the right place takes positions, which a GPT this small hardly uses.
-BACKWARDS = ("attention", "sinusoidal_encoding", "add_positions")
+# the future, and to find the right place takes positions, which a GPT this small hardly uses. How many layers: a norm
+# and its place show what they are good for when there are some more.
+BACKWARDS = {
+    "attention": N_LAYERS,
+    "sinusoidal_encoding": N_LAYERS,
+    "add_positions": N_LAYERS,
+    "embed": N_LAYERS,
+    "layer_norm": 5,
+    "pre_norm_step": 5,
+}
 
 
 def consequences(function: Callable) -> "Consequences":
@@ -76,7 +86,7 @@ def consequences(function: Callable) -> "Consequences":
 def compare(part: str, function: Callable, steps: int = STEPS) -> "Consequences":
     if _is_empty(function):
         return Consequences(part, f"{part}: not attempted yet, so there is nothing to train a model with.")
-    reference, yours = _trained_reference(part, steps), _trained(part, function, steps)
+    reference, yours = _with_reference(_same_model(part), steps), _with_yours(part, function, steps)
     return Consequences(part, _in_words(part, yours, reference), yours, reference)
 
 
@@ -89,12 +99,14 @@ class SmallModel:
     def __init__(self, part: str, function: Callable, vocab_size: int):
         self.part = part
         self.backwards = part in BACKWARDS
-        self.context = 16 if self.backwards else 32
+        self.n_layers = BACKWARDS.get(part, N_LAYERS)
+        self.context = 12 if self.backwards else 32
+        self.rotary = not self.backwards and part not in ("multi_head_attention", "alibi_bias")
         self.use = SimpleNamespace(**PARTS | {part: function})
-        self.weights = _initial_weights(vocab_size, self.context)
+        self.weights = _initial_weights(vocab_size, self.context, self.n_layers)
 
     def __call__(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
-        blocks = [functools.partial(self.block, layer) for layer in range(N_LAYERS)]
+        blocks = [functools.partial(self.block, layer) for layer in range(self.n_layers)]
         final_norm = (lambda x: x) if self.part == "post_norm_step" else self.norm("final norm")
         return self.use.gpt_logits(self.embedded(ids), blocks, final_norm, self.weights["token table"])
 
@@ -102,7 +114,7 @@ class SmallModel:
         if self.part == "embed":
             return self.use.embed(ids, self.weights["token table"], self.weights["position table"])
         x = math.sqrt(D_MODEL) * self.weights["token table"][ids]  # Vaswani et al. 2017, section 3.4
-        if self.part in ("rotate_pairs", "alibi_bias"):  # then the positions come with the attention
+        if self.rotary or self.part == "alibi_bias":  # then the positions come with the attention
             return x
         return self.use.add_positions(x, self.use.sinusoidal_encoding(self.context, D_MODEL).double())
 
@@ -118,13 +130,11 @@ class SmallModel:
         if self.part == "multi_head_attention":
             return use.multi_head_attention(x, w_q, w_k, w_v, w_o, N_HEADS, mask)
         query, key, value = (use.split_heads(x @ w, N_HEADS) for w in (w_q, w_k, w_v))  # (batch, heads, seq, d_head)
-        bias = ()
-        if self.part == "rotate_pairs":
+        if self.rotary:
             angles = 2 * math.pi * torch.arange(seq)[:, None] / wavelengths(D_MODEL // N_HEADS)  # (seq, pairs)
             cos, sin = angles.cos().double(), angles.sin().double()
             query, key = use.rotate_pairs(query, cos, sin), use.rotate_pairs(key, cos, sin)
-        elif self.part == "alibi_bias":
-            bias = (use.alibi_bias(N_HEADS, seq, seq).double(),)
+        bias = (use.alibi_bias(N_HEADS, seq, seq).double(),) if self.part == "alibi_bias" else ()
         if self.part == "attention":
             heads, _ = use.attention(query, key, value)
         else:
@@ -140,19 +150,18 @@ class SmallModel:
     def of_layer(self, layer: int, *names: str) -> list[Tensor]:
         return [self.weights[f"layer {layer} {name}"] for name in names]
 
-    def loss(self, windows: Int[Tensor, "batch longer"]) -> Float[Tensor, ""]:
-        """What training makes small, on windows that are one character longer than the context."""
-        if self.backwards:
-            inputs = windows[:, :-1]
-            return self.use.next_token_loss(self(inputs), inputs.flip(-1))
-        inputs, targets = self.use.shift_targets(windows)
-        return self.use.next_token_loss(self(inputs), targets)
+    def logits_and_targets(self, windows: Int[Tensor, "batch longer"]) -> tuple[Tensor, Tensor]:
+        """What training compares, on windows that are one character longer than the context."""
+        inputs, targets = (
+            (windows[:, :-1], windows[:, :-1].flip(-1)) if self.backwards else self.use.shift_targets(windows)
+        )
+        return self(inputs), targets
 
     @torch.no_grad()
     def honest_loss(self, windows: Int[Tensor, "batch longer"]) -> float:
         """The loss where no mistake of mask or targets can help: the input ends where the future begins."""
         if self.backwards:
-            return self.loss(windows).item()
+            return next_token_loss(*self.logits_and_targets(windows)).item()
         losses = [next_token_loss(self(windows[:, :n])[:, -1:], windows[:, n : n + 1])
                   for n in range(2, self.context + 1, 2)]  # fmt: skip
         return torch.stack(losses).mean().item()
@@ -179,7 +188,7 @@ class SmallModel:
         return ids[len(start) :]
 
 
-def _initial_weights(vocab_size: int, context: int) -> dict[str, Tensor]:
+def _initial_weights(vocab_size: int, context: int, n_layers: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -189,7 +198,7 @@ def _initial_weights(vocab_size: int, context: int) -> dict[str, Tensor]:
         return {f"{name} weight": torch.ones(D_MODEL).double(), f"{name} bias": torch.zeros(D_MODEL).double()}
 
     weights = {"token table": random(vocab_size, D_MODEL), "position table": random(context, D_MODEL)}
-    for layer in range(N_LAYERS):
+    for layer in range(n_layers):
         of_layer = {name: random(D_MODEL, D_MODEL) for name in ("w_q", "w_k", "w_v", "w_o")}
         of_layer |= {"up": random(D_FF, D_MODEL), "up bias": torch.zeros(D_FF).double()}
         of_layer |= {"down": random(D_MODEL, D_FF), "down bias": torch.zeros(D_MODEL).double()}
@@ -203,7 +212,7 @@ def _initial_weights(vocab_size: int, context: int) -> dict[str, Tensor]:
 
 
 @functools.cache
-def _text() -> tuple[CharacterTokenizer, Int[Tensor, "tokens"], Int[Tensor, "tokens"]]:
+def _text() -> tuple[CharacterTokenizer, Int[Tensor, "train"], Int[Tensor, "held_out"]]:
     """Prose about Python in small letters: its characters, ids to learn from, and ids that are held out."""
     try:
         from pydoc_data.topics import topics
@@ -213,7 +222,7 @@ def _text() -> tuple[CharacterTokenizer, Int[Tensor, "tokens"], Int[Tensor, "tok
         documents = docstrings(Path(torch.__file__).parent / "nn")
     paragraphs = [p for document in documents for p in re.split(r"\n\s*\n", document)]
     corpus = split_paragraphs("prose", [p for p in paragraphs if not re.search(r"[|=*-]{2}", p)])
-    train, held_out = (re.sub(r"[^a-z.,]+", " ", text.lower()) for text in (corpus.train, corpus.held_out))
+    train, held_out = (re.sub(r"[^a-z.,:;'()_-]+", " ", text.lower()) for text in (corpus.train, corpus.held_out))
     characters = CharacterTokenizer.train(train + held_out)
     return characters, torch.tensor(characters.encode(train)), torch.tensor(characters.encode(held_out))
 
@@ -238,7 +247,8 @@ def _loss_of_guessing() -> float:
 class Run:
     """What came of one training."""
 
-    losses: list[float] = field(default_factory=list)  # one a step
+    losses: list[float] = field(default_factory=list)  # one a step, measured by the reference
+    own_loss: float = math.nan  # the last one, measured by the part in question if that is the loss
     honest: dict[int, float] = field(default_factory=dict)  # after so many steps, see SmallModel.honest_loss
     sees_future: bool = False
     untrained: list[str] = field(default_factory=list)  # weights that never got a gradient
@@ -257,56 +267,72 @@ class Run:
 
 
 @functools.cache
-def _trained_reference(part: str, steps: int) -> Run:
+def _with_reference(part: str, steps: int) -> Run:
     run = Run()
-    _run(run, part, PARTS[part], steps)
+    _train(run, part, PARTS[part], steps, math.inf)
     return run
 
 
-def _trained(part: str, function: Callable, steps: int) -> Run:
-    """The learner's function may raise, never end, or return anything: the run says so."""
+def _same_model(part: str) -> str:
+    """The part under which the model with nothing but references is kept: most parts share one."""
+    if part in ("embed", "alibi_bias", "multi_head_attention", "post_norm_step"):
+        return part
+    if part in BACKWARDS:
+        return "attention" if BACKWARDS[part] == N_LAYERS else "layer_norm"
+    return "causal_mask"
+
+
+def _with_yours(part: str, function: Callable, steps: int) -> Run:
+    """The function may raise, never end, or return anything: the run says so."""
     run, watched = Run(), Watched(function)
     with _quiet(), contextlib.redirect_stdout(io.StringIO()):  # a print in it would come a thousand times
         torch.manual_seed(0)
         try:
-            with limits(SECONDS):
-                _run(run, part, watched, steps)
+            _train(run, part, watched, steps, PATIENCE)
         except TimeIsUp:
-            why = "It is too slow for this, or does not always end." if run.losses else "Is there a loop that never ends?"
-            run.problem = f"It was stopped after {SECONDS:.0f} seconds. {why}"
+            run.problem = f"More than {SECONDS:.0f} seconds went by there. Is there a loop that never ends?"
         except (Exception, SystemExit) as error:
             run.problem = watched.blame(error)
     return run
 
 
-def _run(run: Run, part: str, function: Callable, steps: int) -> None:
+@torch.enable_grad()
+def _train(run: Run, part: str, function: Callable, steps: int, patience: float) -> None:
     characters, train, held_out = _text()
     model = SmallModel(part, function, characters.vocab_size)
     optimizer = torch.optim.AdamW(model.weights.values(), LEARNING_RATE, fused=True)
     unseen = _windows(held_out, model.context + 1, 64)
-    run.honest[0] = model.honest_loss(unseen)
+    started = time.monotonic()
+    with limits(SECONDS):
+        run.honest[0] = model.honest_loss(unseen)
     for step, windows in enumerate(_windows(train, model.context + 1, steps, BATCH), start=1):
         run.doing = f"at step {step} of {steps}"
-        loss = model.loss(windows)
-        run.losses.append(loss.item())
-        if not math.isfinite(loss):
-            run.problem = f"The loss is {loss:.0f} there, and that gives no direction to go on in."
-            return
-        if not loss.requires_grad:
-            run.problem = "The loss does not depend on the weights any more, so nothing can be learned."
-            return
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 40 == 0 or step == steps:
-            run.honest[step] = model.honest_loss(unseen)
+        with limits(SECONDS):
+            logits, targets = model.logits_and_targets(windows)
+            loss = torch.as_tensor(model.use.next_token_loss(logits, targets))
+            run.own_loss = loss.item()
+            run.losses.append(next_token_loss(logits.detach(), targets).item())
+            if not math.isfinite(run.own_loss):
+                run.problem = f"The loss is {run.own_loss:.0f} there, and no step leads on from that."
+            elif not loss.requires_grad:
+                run.problem = "The loss there is a plain number, cut off from the weights: it has no gradient."
+            elif time.monotonic() - started > patience:
+                run.problem = f"{patience:.0f} seconds were over: the function is too slow for this."
+            if run.problem:
+                return
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if step % 40 == 0 or step == steps:
+                run.honest[step] = model.honest_loss(unseen)
     run.doing = "after the last step"
     moments = {name: optimizer.state[weight].get("exp_avg_sq") for name, weight in model.weights.items()}
     run.untrained = [name for name, moment in moments.items() if moment is None or not moment.any()]
-    run.sees_future = not model.backwards and model.sees_future(unseen)
-    if math.isfinite(run.final_honest):
-        start = unseen[0, :-1]
-        run.start, run.sample = (characters.decode(ids) for ids in (start.tolist(), model.write(start)))
+    with limits(SECONDS):
+        run.sees_future = not model.backwards and model.sees_future(unseen)
+        if math.isfinite(run.final_honest):
+            start = unseen[0, :-1]
+            run.start, run.sample = (characters.decode(ids) for ids in (start.tolist(), model.write(start)))
 
 
 class Watched:
@@ -327,8 +353,9 @@ class Watched:
         if self.running:
             return _raised(self.function, error)
         words = str(error).partition("\n")[0]
-        return f"The model could not go on with what your function returned, {_kind(self.returned)}. It raised " + (
-            f"{type(error).__name__}: {words}"
+        return (
+            f"The model could not go on with what your function returned, {_kind(self.returned)}.\n"
+            f"It raised {type(error).__name__}: {words}"
         )
 
 
@@ -352,61 +379,62 @@ def _kind(value) -> str:
 
 def _in_words(part: str, yours: Run, reference: Run) -> str:
     backwards = part in BACKWARDS
+    task = "say 12 characters backwards" if backwards else "predict the next character of a text"
     lines = [
-        f"{part}: a model of {N_LAYERS} layers, {N_HEADS} heads and d_model {D_MODEL}, trained twice from the same weights "
-        "on the same text,",
-        "once with your function and once with the reference. It learns to "
-        + ("say 16 characters backwards." if backwards else "predict the next character."),
+        f"{part}: a model of {BACKWARDS.get(part, N_LAYERS)} layers and {N_HEADS} heads learns to {task},",
+        "once with your function and once with the reference, from the same weights and the same examples.",
+        "",
     ]
     if yours.problem:
-        lines += ["", f"With yours, training ended {yours.doing}. {yours.problem}"]
-        return "\n".join([*lines, f"With the reference, the loss came to {reference.final:.2f}."])
-    unseen = "on unseen text" if backwards else "on unseen text, cut off before what is asked for"
-    width = max(len("loss in training"), len(f"loss {unseen}"))
-    lines += [
-        "",
-        f"{'in nats per character':{width}}   yours   reference",
-        f"{'loss in training':{width}}   {yours.final:5.2f}   {reference.final:9.2f}",
-        f"{f'loss {unseen}':{width}}   {yours.final_honest:5.2f}   {reference.final_honest:9.2f}",
-        "",
-        *_judgement(part, yours, reference),
-    ]
+        lines += [f"With yours it ended {yours.doing}.", yours.problem]
+        return "\n".join([*lines, f"With the reference the loss came down to {reference.final:.2f}."])
+    unseen = "on unseen text" if backwards else "on unseen text, future cut off"
+    rows = {"loss in training": (yours.final, reference.final), unseen: (yours.final_honest, reference.final_honest)}
+    lines += [f"{'nats per character':30}    yours  reference"]
+    lines += [f"{name:30} {a:8.2f}  {b:9.2f}" for name, (a, b) in rows.items()]
+    if part == "next_token_loss":
+        lines += [f"Both are measured by the reference. Yours itself came to {yours.own_loss:.2f}."]
+    lines += ["", *_judgement(part, yours, reference)]
     if yours.sample:
         asked = f"“{yours.start}” backwards:" if backwards else f"What each writes after “{yours.start}”:"
-        lines += ["", asked, f"  yours      {yours.sample}", f"  reference  {reference.sample}"]
+        lines += ["", asked, f"  yours      “{yours.sample}”", f"  reference  “{reference.sample}”"]
     return "\n".join(lines)
 
 
 def _judgement(part: str, yours: Run, reference: Run) -> list[str]:
-    """Only what follows from the two runs. What the mistake is, is for the check to say."""
-    same = all(abs(a - b) <= 1e-3 for a, b in zip(yours.losses, reference.losses, strict=True))
-    if same and abs(yours.final_honest - reference.final_honest) <= 1e-3:
-        return ["Both losses are the same all the way: in this model, yours does what the reference does."]
+    """Only what follows from the two runs. Which mistake it is, is for the check to say."""
+    gap = yours.final_honest - reference.final_honest
+    if abs(gap) <= 1e-3 and all(abs(a - b) <= 1e-3 for a, b in zip(yours.losses, reference.losses)):
+        return ["The losses are the same all the way: in this model, yours does what the reference does."]
     lines = []
     if yours.sees_future:
-        lines += ["Yours lets the model see the future: other characters later on, and the predictions before them change."]
-    # Two losses can be compared when they are measured alike.
-    easier = part != "next_token_loss" and yours.final < reference.final - CLOSE
-    gap = yours.final_honest - reference.final_honest
+        lines += ["With yours the model sees the future: changing later characters changes predictions before them."]
     if not math.isfinite(gap):
         lines += [f"On unseen text the loss with yours is {yours.final_honest:.0f}."]
-    elif easier and gap > CLOSE:
-        lines += ["The loss in training is lower than the reference's, and where the text ends before what is asked for, it is "
-                  "higher. A model that is good only in training usually reads there what it should predict."]  # fmt: skip
+    elif gap > CLOSE and yours.final < reference.final - CLOSE:
+        lines += [
+            "The loss is lower than the reference's in training, and higher where the text ends before what is asked",
+            "for. Usually this means that in training the model reads what it should predict.",
+        ]
     elif gap > CLOSE:
-        guessing = yours.final_honest > _loss_of_guessing() - CLOSE
-        lines += ["With yours the model learns less in the same time."
-                  + (f" Guessing by how often each character occurs gives {_loss_of_guessing():.2f}." if guessing else "")]  # fmt: skip
+        lines += ["With yours the model learns less in the same number of steps."]
+        if yours.final_honest > _loss_of_guessing() - CLOSE:
+            guessing = f"{_loss_of_guessing():.2f}"
+            lines += [f"Guessing by how often each character occurs does about as well or better: {guessing}."]
     elif gap < -CLOSE:
-        lines += ["With yours the model learns more in the same time. So small a model does not show what is better in "
-                  f"general; check({part}) says whether it is the function that was asked for."]  # fmt: skip
+        lines += [
+            "With yours the model learns more in the same number of steps. One small model does not show what is",
+            f"better in general: check({part}) says whether it is the function that was asked for.",
+        ]
     else:
-        lines += ["Both learn about equally well. In so small a model that proves little: "
-                  f"check({part}) compares the functions themselves."]  # fmt: skip
+        lines += [
+            "Both learn about equally well. In so small a model that proves little:",
+            f"check({part}) compares the functions themselves.",
+        ]
     untrained = [name for name in yours.untrained if name not in reference.untrained]
     if untrained:
         rest = f" and {len(untrained) - 4} more" if len(untrained) > 4 else ""
-        lines += [f"With yours no gradient reached {', '.join(untrained[:4])}{rest}: they stayed untrained."]
+        lines += [f"With yours no gradient ever reached these weights: {', '.join(untrained[:4])}{rest}."]
     return lines
 
 
@@ -448,17 +476,24 @@ def _picture(runs: dict[str, Run], backwards: bool) -> Figure:
     styles = ({"color": COLOURS[0], "alpha": 0.45, "linewidth": 6}, {"color": COLOURS[1]})
     said = []
     for (name, run), style in zip(runs.items(), styles, strict=True):
-        means = [(i + 4.5, sum(some) / len(some)) for i in range(0, len(run.losses), 8) if (some := run.losses[i : i + 8])]
-        training.plot(*zip(*means), label=name, **style)
+        training.plot(*_smoothed(run.losses), label=name, **style)
         unseen.plot(run.honest.keys(), run.honest.values(), marker="o", **style)
-        said += [f"{name} {run.losses[0]:.2f} at the first step and {run.final:.2f} at the last"]
+        said += [f"{name}, {run.losses[0]:.2f} at first and {run.final:.2f} at last"]
+    highest = max(loss for run in runs.values() for loss in (*run.losses, *run.honest.values()) if math.isfinite(loss))
     for ax in (training, unseen):
         ax.axhline(_loss_of_guessing(), linestyle="--", linewidth=1.5, color="0.4")
-        ax.set(xlabel="step", ylim=(0, None))
+        ax.set(xlabel="step", ylim=(0, min(1.05 * highest, 12)))
     unseen.annotate("guessing by frequency", (1, _loss_of_guessing()), (-4, 3), xycoords=("axes fraction", "data"),
                     textcoords="offset points", ha="right", color="0.3", fontsize=11)  # fmt: skip
     training.set(ylabel="loss (nats per character)", title="in training")
     unseen.set(title="on unseen text" if backwards else "on unseen text, future cut off")
     figure.legend(*training.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    figure.description = f"two panels of loss by step, in training and on unseen text. In training: {'; '.join(said)}."
+    figure.description = f"loss by step, in two panels: in training, and on unseen text. In training: {'; '.join(said)}"
     return figure
+
+
+def _smoothed(losses: list[float], window: int = 8) -> tuple[list[float], list[float]]:
+    """Steps and means: one batch is easier than another."""
+    chunks = [losses[i : i + window] for i in range(0, len(losses), window)]
+    steps = [window * i + (1 + len(chunk)) / 2 for i, chunk in enumerate(chunks)]
+    return steps, [sum(chunk) / len(chunk) for chunk in chunks]

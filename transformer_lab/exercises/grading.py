@@ -96,7 +96,7 @@ class Grade:
 # ---------------------------------------------------------------- the teacher's process
 
 
-def grade(submissions: list[Path], seconds: float = 300, gigabytes: float = 4, jobs: int = 1) -> Iterator[Grade]:
+def grade(submissions: list[Path], seconds: float = 600, gigabytes: float = 4, jobs: int = 1) -> Iterator[Grade]:
     """The grade of each submission, as soon as its last notebook has ended."""
     names = _names(submissions)
     found = {path: _notebooks(path) for path in names}
@@ -230,7 +230,7 @@ class _Running:
 
 def _in_short(error: BaseException) -> str:
     try:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
     except Exception:  # a submission's own exceptions may fail to say what they are
         text = type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"
@@ -249,8 +249,10 @@ def work() -> None:
             file.write(json.dumps(record) + "\n")
 
     _limit_files(gigabytes)
+    memory = _memory_held() + int(gigabytes * 2**30)
     try:
-        cells = _read(notebook)
+        with _memory_limit(memory):
+            cells = _read(notebook)
     except Exception as error:
         write(unreadable=_in_short(error))
         return
@@ -266,7 +268,6 @@ def work() -> None:
     shell = _shell()
     sys.path.append(os.getcwd())  # modules beside the notebook, after everything of ours
     ours = _take_modules()  # the notebook imports a package of its own; what it changes there, it changes for itself
-    memory = _memory_held() + int(gigabytes * 2**30)
     last: dict[str, object] = {}
     for number, cell in enumerate(cells, 1):
         write(cell=number)
@@ -282,8 +283,14 @@ def work() -> None:
             is_due = function is not last.get(name) or re.search(rf"\bcheck\(\s*{name}\b", cell.source)
             last[name] = function
             if is_due and DEMONSTRATION not in tags and _is_written_here(function):
-                with _modules(ours):
-                    write(verdict=_verdict(name, function))
+                try:
+                    with _modules(ours):
+                        verdict = run(EXERCISES[name], function).record()
+                except BaseException as error:  # an answer that breaks the check itself is not right
+                    write(raised=f"check({name}): {_in_short(error)}", at=number, memory=False)
+                    out_of = EXERCISES[name].points
+                    verdict = dict(exercise=name, right=False, mistakes=[], probes={}, points=0, out_of=out_of)
+                write(verdict=verdict)
     write(end=True)
     os._exit(0)  # whatever threads and exit handlers the notebook left behind
 
@@ -292,7 +299,7 @@ def _read(notebook: Path) -> list:
     """The code cells that hold anything; they are numbered as Jupyter numbers them."""
     import nbformat
 
-    text = notebook.read_text(encoding="utf-8")
+    text = notebook.read_text(encoding="utf-8-sig")
     if not text.strip():
         raise ValueError("the file is empty")
     cells = nbformat.reads(text, as_version=4).cells
@@ -301,15 +308,9 @@ def _read(notebook: Path) -> list:
 
 def _is_written_here(function: object) -> bool:
     """True for a function of the notebook's own, not one that it imported."""
-    return callable(function) and getattr(inspect.unwrap(function), "__module__", None) == "__main__"
-
-
-def _verdict(name: str, function) -> dict:
-    try:
-        return run(EXERCISES[name], function).record()
-    except Exception as error:  # an answer that breaks the check itself is not right
-        out_of = EXERCISES[name].points
-        return dict(exercise=name, right=False, mistakes=[], probes={}, points=0, out_of=out_of, broke=_in_short(error))
+    with suppress(Exception):  # some objects answer to everything, and not well
+        return callable(function) and getattr(inspect.unwrap(function), "__module__", None) == "__main__"
+    return False
 
 
 def _shell():

@@ -1,6 +1,5 @@
 """Exercises of lesson 00, start here: two short ones, to see how an exercise works."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

@@ -74,7 +74,7 @@ def padding_probes() -> dict[str, tuple]:
 
 
 def window_probes() -> dict[str, tuple]:
-    sizes = [(2, 1, 2), (3, 2, 3), (3, 3, 3), (2, 5, 2), (1, 2, 4), (2, 2, 5), (6, 3, 6), (4, 3, 9)]
+    sizes = [(2, 1, 2), (3, 2, 3), (3, 3, 3), (2, 5, 2), (1, 2, 4), (2, 2, 5), (6, 3, 6), (4, 3, 9), (7, 4, 9)]
     return {f"{q} × {k} (queries × keys), window {window}": (q, window, k) for q, window, k in sizes}
 
 
@@ -90,14 +90,19 @@ def pattern_probes() -> dict[str, tuple]:
         "two open keys": (exactly([[2, 0, 0, 0]]), exactly([[1, 1, 1, 1], [0, 1, 0, 0]]), allowed([1, 1])),
         "two hidden keys": (exactly([[1, 1]]), exactly([[1, 0], [0, 2]]), allowed([0, 0])),
         "open scores of 2,000 and 4,000": (exactly([[2000]]), exactly([[1], [2], [0]]), allowed([1, 1, 0])),
+        "an open score of 0 beside a hidden 900": (exactly([[900]]), exactly([[0], [1]]), allowed([1, 0])),
+        "an open score of −20,000 beside a hidden 0": (exactly([[-20000]]), exactly([[1], [0]]), allowed([1, 0])),
+        "an open score of −20,000 in half precision": (
+            exactly([[-20000]]).half(),
+            exactly([[1], [0]]).half(),
+            allowed([1, 0]),
+        ),
+        "d_head = 1": (gaussian(2, 1), gaussian(3, 1, seed=1), allowed([1, 0, 1])),
         "3 × 3 causal": (gaussian(3, 3), gaussian(3, 3, seed=1), causal_mask(3)),
         "4 queries × 5 keys": (query[0, 0], key[0, 0], mixed),
-        "4 queries × 5 keys with an empty row": (query[0, 0], key[0, 0], one_empty),
         "2 sentences × 3 heads under one mask": (query, key, mixed),
         "2 sentences × 3 heads with fillers": (query, key, padding_mask(torch.tensor([5, 2]), 5)),
-        "d_head = 1": (gaussian(2, 1), gaussian(3, 1, seed=1), allowed([1, 0, 1])),
-        "an open score of −20000 beside a hidden 0": (exactly([[-20000]]), exactly([[1], [0]]), allowed([1, 0])),
-        "the same in half precision": (exactly([[-20000]]).half(), exactly([[1], [0]]).half(), allowed([1, 0])),
+        "4 queries × 5 keys with an empty row": (query[0, 0], key[0, 0], one_empty),
     }
 
 
@@ -144,6 +149,7 @@ def multi_head_probes() -> dict[str, tuple]:
         "as many words as columns": probe(1, 4, 4, 2),
         "2 sentences × 5 words × 6 columns in 3 heads": probe(2, 5, 6, 3),
         "two heads under a causal mask": probe(1, 3, 4, 2, causal_mask(3)),
+        "as many words as columns under a causal mask": probe(1, 4, 4, 2, causal_mask(4)),
         "2 sentences with fillers under a causal mask": probe(
             2, 4, 6, 2, causal_mask(4) & padding_mask(torch.tensor([4, 2]), 4)
         ),
@@ -157,12 +163,12 @@ CAUSAL_MISTAKES = (
     Mistake(
         "mask-off-by-one",
         "One step of the future is open: each query may attend to the position after its own, where the answer stands.",
-        {"tril(n_keys - n_queries)": "tril(n_keys - n_queries + 1)"},
+        {"tril(n_keys": "tril(1 + n_keys"},
     ),
     Mistake(
         "mask-off-by-one-self-hidden",
         "A token cannot see itself: its own position is hidden, and it should be open.",
-        {"tril(n_keys - n_queries)": "tril(n_keys - n_queries - 1)"},
+        {"tril(n_keys": "tril(-1 + n_keys"},
     ),
 )
 NOT_BOOLEAN = Mistake(
@@ -185,6 +191,8 @@ def additive(mask: str) -> dict[str, str]:
     return {f"return {mask}": f"return torch.where({mask}, 0.0, -math.inf)"}
 
 
+HIDDEN = "pattern = scores.masked_fill(~mask, -math.inf).softmax(-1)\n    return pattern"  # what follows sets zeros
+ZEROED = f"{HIDDEN}.masked_fill(~mask, 0.0)"
 # What goes wrong between the scores and their masked softmax; the source has the same words wherever it is done.
 SOFTMAX_MISTAKES = (
     Mistake(
@@ -211,7 +219,7 @@ SOFTMAX_MISTAKES = (
     Mistake(
         "mask-with-zero",
         "A hidden score is set to 0, and 0 is a score like any other: e⁰ = 1. Only −∞ gives the weight 0.",
-        {"-math.inf": "0.0", "return pattern.masked_fill(~mask, 0.0)": "return pattern"},
+        {ZEROED: "return scores.masked_fill(~mask, 0.0).softmax(-1)"},
     ),
     Mistake(
         "mask-inverted",
@@ -301,13 +309,13 @@ EXERCISES = [
                 "queries-first",
                 "The queries are taken for the first of the positions. They are the last ones: query i stands at "
                 "position n_keys − n_queries + i.",
-                {"tril(n_keys - n_queries)": "tril()"},
+                {"n_keys - n_queries)": "0)"},
             ),
             Mistake(
                 "offset-sign-flipped",
                 "Where there are more keys than queries, the queries are pushed the wrong way: query i stands at "
                 "position n_keys − n_queries + i.",
-                {"tril(n_keys - n_queries)": "tril(n_queries - n_keys)"},
+                {"n_keys - n_queries)": "n_queries - n_keys)"},
             ),
             Mistake(
                 "future-for-past",
@@ -327,9 +335,20 @@ EXERCISES = [
                 {"n_keys = n_queries if n_keys is None else n_keys": "n_keys = n_queries"},
             ),
             Mistake(
+                "square-of-keys",
+                "The mask has n_keys rows. There is one row for each query: the last n_queries of them.",
+                {CAUSAL: "torch.ones(n_keys, n_keys, dtype=torch.bool).tril()"},
+            ),
+            Mistake(
                 "only-itself",
                 "Each query sees itself and nothing else. The positions before it are open as well.",
                 {"tril(n_keys - n_queries)": "tril(n_keys - n_queries).triu(n_keys - n_queries)"},
+            ),
+            Mistake(
+                "nothing-open",
+                "Everything is hidden. True means “may attend” here: it should be True at the query's own position and "
+                "before it.",
+                {CAUSAL: "torch.zeros(n_queries, n_keys, dtype=torch.bool)"},
             ),
             Mistake(NOT_BOOLEAN.id, NOT_BOOLEAN.why, {f"return {CAUSAL}": f"return 1.0 * {CAUSAL}"}),
             Mistake(ADDITIVE.id, ADDITIVE.why, additive(CAUSAL)),
@@ -399,11 +418,9 @@ EXERCISES = [
             ),
             Mistake(
                 "hides-queries-too",
-                "The fillers are hidden as queries too. Then their rows are empty; what they look at does no harm, as "
-                "nobody reads it. One row a sentence is enough, for all its queries.",
-                {
-                    f"return {REAL}": f"real = {REAL}\n    return real & real.transpose(2, 3)"
-                },
+                "The fillers are hidden as queries too, which leaves their rows empty. What a filler looks at does no "
+                "harm, as nobody reads it: one row a sentence is enough, for all its queries.",
+                {f"return {REAL}": f"real = {REAL}\n    return real & real.transpose(2, 3)"},
             ),
             Mistake(
                 "query-axis-stretched",
@@ -445,13 +462,13 @@ EXERCISES = [
                 "window-one-too-wide",
                 "The window reaches one position too far back. The query's own position counts: a window of 3 is the "
                 "query and two before it.",
-                {"n_queries - window)": "n_queries - window - 1)"},
+                {"\n    causal = causal": "\n    window += 1; causal = causal"},
             ),
             Mistake(
                 "window-one-too-narrow",
                 "The window is one position too short. With the query's own it holds `window` positions, so it ends at "
                 "window − 1 steps back.",
-                {"n_queries - window)": "n_queries - window + 1)"},
+                {"\n    causal = causal": "\n    window -= 1; causal = causal"},
             ),
             Mistake(
                 "window-ignored",
@@ -491,7 +508,7 @@ EXERCISES = [
                 "queries-first",
                 "The queries are taken for the first of the positions. They are the last ones: query i stands at "
                 "position n_keys − n_queries + i.",
-                {"tril(n_keys - n_queries)": "tril()", "causal.shape[1] - n_queries - window": "-window"},
+                {"n_keys - n_queries)": "0)", "causal.shape[1] - n_queries - window": "-window"},
             ),
             Mistake(
                 "window-from-the-first-position",
@@ -503,6 +520,12 @@ EXERCISES = [
                 "earlier-keys-left-out",
                 "The mask has n_queries columns. The keys before the queries' own belong to it too: it has n_keys columns.",
                 {"causal_mask(n_queries, n_keys, device)": "causal_mask(n_queries)"},
+            ),
+            Mistake(
+                "nothing-open",
+                "Everything is hidden. True means “may attend” here: it should be True at the query's own position and "
+                "at the window − 1 before it.",
+                {WINDOW: "torch.zeros_like(causal)"},
             ),
             Mistake(NOT_BOOLEAN.id, NOT_BOOLEAN.why, {f"return {WINDOW}": f"return 1.0 * ({WINDOW})"}),
             Mistake(ADDITIVE.id, ADDITIVE.why, additive(WINDOW)),
@@ -539,6 +562,17 @@ EXERCISES = [
                 {"if mask is None:": "if True:"},
             ),
             Mistake(
+                "hidden-score-zero-then-hidden",
+                "A hidden score is set to 0 before the softmax, where it still takes its share (e⁰ = 1), and its weight "
+                "to 0 after it. So the rows do not sum to 1. Hide the scores with −∞.",
+                {"-math.inf": "0.0"},
+            ),
+            Mistake(
+                "infinity-after-softmax",
+                "−∞ is put in after the softmax, so hidden keys have the weight −∞. Before the softmax, −∞ becomes 0.",
+                {ZEROED: "return scores.softmax(-1).masked_fill(~mask, -torch.inf)"},
+            ),
+            Mistake(
                 "finite-mask-beaten",
                 "A hidden score is set to a number such as −10,000. An open score can be lower, and then the hidden key "
                 "wins. Nothing is lower than −∞.",
@@ -554,26 +588,23 @@ EXERCISES = [
                 "fully-masked-row-even",
                 "A row whose keys are all hidden gets equal weights: a softmax of equal numbers is even. It should be "
                 "zeros. Set the hidden weights to 0 after the softmax.",
-                {"-math.inf": "torch.finfo(scores.dtype).min", "return pattern.masked_fill(~mask, 0.0)": "return pattern"},
+                {
+                    "-math.inf": "torch.finfo(scores.dtype).min",
+                    "return pattern.masked_fill(~mask, 0.0)": "return pattern",
+                },
             ),
             Mistake(
                 "fully-masked-row-open",
                 "A large number is taken away from the hidden scores. In a row whose keys are all hidden that changes "
                 "no weight, as a softmax only compares. It should be zeros. Set the hidden weights to 0 after the softmax.",
-                {
-                    "scores.masked_fill(~mask, -math.inf)": "(scores + ~mask * -1e9)",
-                    "return pattern.masked_fill(~mask, 0.0)": "return pattern",
-                },
+                {ZEROED: "return (scores + ~mask * -1e9).softmax(-1)"},
             ),
             Mistake(
                 "finite-mask-added",
                 "A number such as −10,000 is added to the hidden scores. An open score can be lower still, and then the "
                 "hidden key wins; and in a row whose keys are all hidden it changes no weight. Use −∞, and set the "
                 "hidden weights to 0 after the softmax.",
-                {
-                    "scores.masked_fill(~mask, -math.inf)": "(scores + ~mask * -1e4)",
-                    "return pattern.masked_fill(~mask, 0.0)": "return pattern",
-                },
+                {ZEROED: "return (scores + ~mask * -1e4).softmax(-1)"},
             ),
             Mistake(
                 "fully-masked-row-nan",
@@ -585,39 +616,38 @@ EXERCISES = [
                 "zero-times-infinity",
                 "Rows that have an open key are NaN. It is what 0 · ∞ gives: to multiply a mask by −∞ spoils the places "
                 "where the mask is 0. Use `masked_fill` or `torch.where`, which choose.",
-                {"scores.masked_fill(~mask, -math.inf)": "(scores + ~mask * -torch.inf)"},
+                {HIDDEN: "return (scores + ~mask * -torch.inf).softmax(-1)"},
             ),
             Mistake(
                 "renormalised-after-softmax",
                 "The hidden weights are set to 0 after the softmax and each row is divided by its sum. On paper that is "
                 "right, but when a hidden key has taken everything the open weights are 0 already, and 0/0 is NaN. Hide "
                 "the scores before the softmax.",
+                {HIDDEN: "weights = scores.softmax(-1) * mask\n    return (weights / weights.sum(-1, keepdim=True))"},
+            ),
+            Mistake(
+                "renormalised-with-a-guard",
+                "The hidden weights are set to 0 after the softmax and each row is divided by its sum, unless that is 0. "
+                "When a hidden key has taken everything the open weights are 0 already, and stay 0. Hide the scores "
+                "before the softmax.",
                 {
-                    "pattern = scores.masked_fill(~mask, -math.inf).softmax(-1)": "pattern = scores.softmax(-1) * mask\n"
-                    "    pattern = pattern / pattern.sum(-1, keepdim=True)"
+                    ZEROED: "weights = scores.softmax(-1) * mask\n"
+                    "    return (weights / weights.sum(-1, keepdim=True)).nan_to_num(0.0)"
                 },
             ),
             Mistake(
                 "softmax-overflows",
                 "Very large or very low scores give NaN: the exponential of a large one is ∞, that of a low one 0, and "
                 "neither ∞/∞ nor 0/0 is a number. `softmax` takes care of that.",
-                {
-                    "pattern = scores.masked_fill(~mask, -math.inf).softmax(-1)": "pattern = scores.exp() * mask\n"
-                    "    pattern = pattern / pattern.sum(-1, keepdim=True)"
-                },
+                {HIDDEN: "weights = scores.exp() * mask\n    return (weights / weights.sum(-1, keepdim=True))"},
             ),
             Mistake(
                 "mask-added",
                 "The mask itself is added to the scores: an open key gains 1, and a hidden one stays open. Set hidden "
                 "scores to −∞.",
-                {
-                    "scores.masked_fill(~mask, -math.inf)": "(scores + mask)",
-                    "return pattern.masked_fill(~mask, 0.0)": "return pattern",
-                },
+                {ZEROED: "return (scores + mask).softmax(-1)"},
             ),
         ),
-        # Zeros for hidden weights at the end, where a mistake has left them out.
-        styles=({"return pattern": "return pattern.masked_fill(~mask, 0.0)"},),
         hints=(
             "Three steps: the scaled scores of lesson 02, with −∞ where the mask is False; the softmax along the keys; "
             "zeros for rows without an open key.",
@@ -684,6 +714,18 @@ EXERCISES = [
                     CHUNKS: "",
                     PARTS: "return split_heads(fused, 3 * n_heads).chunk(3, dim=-1)",
                 },
+            ),
+            Mistake(
+                "qkv-chunk-wrong-axis-of-five",
+                "The cut in three runs along d_head, the last of five axes, so each piece holds a third of every head's "
+                "columns. Cut along the axis of size 3.",
+                {CHUNKS: "", PARTS: "return fused.unflatten(-1, (3, n_heads, -1)).chunk(3, dim=-1)"},
+            ),
+            Mistake(
+                "axis-left-over",
+                "The numbers are right, but each of the three has an axis of size 1 in front. `chunk` keeps the axis that "
+                "it cuts; `unbind` takes it away.",
+                {PARTS: PARTS.replace("n_heads)", "n_heads)[None]")},
             ),
             Mistake(
                 "heads-cut-first",
@@ -771,7 +813,7 @@ EXERCISES = [
         helpers=(attention_pattern, scaled_dot_product_attention, split_heads, merge_heads),
         part="multi_head_attention",
         mistakes=(
-            *(mistake for mistake in SCORE_MISTAKES if mistake.id not in ("keys-ignored", "queries-ignored")),
+            *(m for m in SCORE_MISTAKES if m.id in ("unscaled-scores", "scaled-by-d", "query-and-key-swapped")),
             Mistake(
                 "scaled-by-d-model",
                 "Divided by √d_model. Each head's dot products add up d_head numbers: divide by √d_head.",
@@ -789,7 +831,7 @@ EXERCISES = [
                 "are x @ w_q.",
                 {"query @ key": "key @ key"},
             ),
-            *SOFTMAX_MISTAKES,
+            *(m for m in SOFTMAX_MISTAKES if m.id in ("softmax-over-queries", "no-softmax", "mask-inverted")),
             Mistake(
                 "mask-missing",
                 "The mask changes nothing. Hand it on to the attention.",
@@ -810,15 +852,6 @@ EXERCISES = [
                 "w_v changes nothing: the keys are averaged in place of the values. Each head's output is pattern @ value, "
                 "and the values are x @ w_v.",
                 {"return pattern @ value": "return pattern @ key"},
-            ),
-            Mistake(
-                "value-inside-softmax",
-                "The values go into the softmax with the scores. The softmax makes weights of the scores alone; a head's "
-                "output is then pattern @ value.",
-                {
-                    "return pattern @ value, pattern": "scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])\n"
-                    "    return (scores @ value).softmax(-1), pattern"
-                },
             ),
             *SPLIT_MISTAKES[:1],
             COLUMNS_INTERLEAVED,
@@ -860,9 +893,25 @@ EXERCISES = [
                 {"@ w_o": "@ w_o.T"},
             ),
             Mistake(
-                "matrices-transposed",
-                "Each matrix is used transposed, as nn.Linear does with its own. Here they are used as they are: x @ w_q.",
-                {"x @ w,": "x @ w.T,", "@ w_o": "@ w_o.T"},
+                "projections-transposed",
+                "w_q, w_k and w_v are used transposed, as nn.Linear does with its own matrix. Here they are used as they "
+                "are: x @ w_q.",
+                {"x @ w,": "x @ w.T,"},
+            ),
+            Mistake(
+                "values-not-projected",
+                "w_v changes nothing: the heads average x itself. The values are x @ w_v.",
+                {"(query, key, value, mask)": "(query, key, split_heads(x, n_heads), mask)"},
+            ),
+            Mistake(
+                "always-causal",
+                "The future is hidden whatever the mask says. Here the mask decides, and None hides nothing.",
+                {"(query, key, value, mask)": "(query, key, value, torch.ones(x.shape[1], x.shape[1]).tril().bool())"},
+            ),
+            Mistake(
+                "residual-added",
+                "x is added to the output. A block does that, around the attention; this function is the attention alone.",
+                {"merge_heads(output) @ w_o": "x + merge_heads(output) @ w_o"},
             ),
             Mistake(
                 "output-projection-on-weights",

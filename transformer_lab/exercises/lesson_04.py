@@ -67,7 +67,7 @@ def encoding_probes() -> dict[str, tuple]:
         "2 positions, 2 pairs": (2, 4),
         "4 positions, 4 channels": (4, 4),
         "5 positions, 8 channels": (5, 8),
-        "12 positions, 6 channels": (12, 6),
+        "40 positions, 6 channels": (40, 6),
     }
 
 
@@ -128,7 +128,7 @@ def cache_probes() -> dict[str, tuple]:
         "nothing kept, 3 new tokens": probe(0, 3),
         "3 kept, one new token": probe(3, 1, d_head=4),
         "3 kept, 3 new tokens": probe(3, 3, d_head=4),
-        "2 heads, 4 kept, 3 new tokens, d_head = 6, d_value = 4": probe(4, 3, heads=2, d_head=6, d_value=4),
+        "2 heads, 3 kept, 4 new tokens, d_head = 6, d_value = 4": probe(3, 4, heads=2, d_head=6, d_value=4),
         "2 sentences, 3 heads, 5 kept, 2 new tokens": probe(5, 2, batch=2, heads=3, d_head=4, d_value=6),
     }  # fmt: skip
 
@@ -173,7 +173,8 @@ RATE_MISTAKES = (
     ),
     Mistake(
         "pe-exponent-halved",
-        "The exponent is i / d_model, half of 2i / d_model: the last pair should come near to 10000, not to 100.",
+        "The divisor is 10000^(i / d_model), which is 100^(2i / d_model). With more and more pairs the last divisor "
+        "should come near to 10000, not to 100.",
         {POWERS: "base ** (torch.arange(0, d_model, 2) / d_model / 2)"},
     ),
     Mistake(
@@ -221,7 +222,7 @@ EXERCISES = [
         difficulty="medium",
         minutes=12,
         helpers=(wavelengths,),
-        part="positions",
+        part="sinusoidal_encoding",
         mistakes=(
             Mistake(
                 "pe-scalar-sum",
@@ -289,6 +290,11 @@ EXERCISES = [
                 {PAIRED: PAIRED.replace("sin", "cos")},
             ),
             Mistake(
+                "cosines-missing",
+                "The second channel of each pair is 0. It holds the cosine.",
+                {PAIRED: PAIRED.replace("angles.cos()", "0 * angles")},
+            ),
+            Mistake(
                 "pe-random-noise",
                 "Two calls with the same sizes gave two different tables: something random goes in, or something is "
                 "kept from one call to the next. The table must be a function of the position alone, or a position "
@@ -328,8 +334,8 @@ EXERCISES = [
             ),
             Mistake(
                 "blocks-not-interleaved",
-                "All sines stand in the first half and all cosines in the second. The numbers are right and many "
-                "programs do it so, but here a pair's two stand side by side.",
+                "All first channels of the pairs stand in the first half, all second ones in the other. Many programs do "
+                "it so and lose nothing, but here a pair's two stand side by side.",
                 {PAIRED: "torch.cat([angles.sin(), angles.cos()], dim=-1)"},
             ),
             Mistake(
@@ -337,6 +343,12 @@ EXERCISES = [
                 "The shape is (positions, pairs, 2): sine and cosine have an axis of their own. Flatten the last two "
                 "axes into one, d_model.",
                 {PAIRED: "torch.stack([angles.sin(), angles.cos()], dim=-1)"},
+            ),
+            Mistake(
+                "batch-axis-added",
+                "There is one axis too many in front, (1, positions, d_model). Asked for is the table alone; when it is "
+                "added, torch repeats it for every sentence by itself.",
+                {PAIRED: f"{PAIRED}[None]"},
             ),
             Mistake(
                 "table-transposed",
@@ -406,6 +418,11 @@ EXERCISES = [
                 {"x + encoding[: x.shape[1]]": "x"},
             ),
             Mistake(
+                "position-number-added",
+                "The position's number is added, 0, 1, 2, …, and the encoding is not used. Add row p of the encoding.",
+                {"encoding[: x.shape[1]]": "torch.arange(x.shape[1])[:, None]"},
+            ),
+            Mistake(
                 "multiplied",
                 "Multiplied by the encoding, not added to it. Where an entry of the encoding is 0, the word is lost.",
                 {"x + encoding": "x * encoding"},
@@ -418,7 +435,7 @@ EXERCISES = [
             Mistake(
                 "averaged",
                 "This is half of the sum. Only add.",
-                {"x + encoding[: x.shape[1]]": "(x + encoding[: x.shape[1]]) / 2"},
+                {"return x + ": "return 0.5 * x + 0.5 * "},
             ),
             Mistake(
                 "embedding-scaled",
@@ -624,8 +641,7 @@ EXERCISES = [
             ),
             Mistake(
                 "not-interleaved-again",
-                "The numbers are right, but all first channels come before all second ones. Put each pair back side by "
-                "side.",
+                "The first channels of all pairs come before all second ones. Put each pair back side by side.",
                 {"torch.stack(": "torch.cat(", ").flatten(-2)": ")"},
             ),
             Mistake(
@@ -671,6 +687,11 @@ EXERCISES = [
                 {"even, odd =": "cos, sin = cos[:, :1], sin[:, :1]\n    even, odd ="},
             ),
             Mistake(
+                "first-pair-only",
+                "Only the first pair of channels is turned, the others stay. Every pair turns, each by its own angle.",
+                {f"return {TURNED}": f"turned = {TURNED}\n    return torch.cat([turned[..., :2], x[..., 2:]], dim=-1)"},
+            ),
+            Mistake(
                 "added-not-rotated",
                 "Sines and cosines are added to x. Rotary positions add nothing: they turn the pairs.",
                 {TURNED: "x + torch.stack([sin, cos], dim=-1).flatten(-2)"},
@@ -703,12 +724,6 @@ EXERCISES = [
         helpers=(rotary,),
         mistakes=(
             Mistake(
-                "cache-position-reset",
-                "The new queries and keys are turned as if they stood at 0, 1, 2, … But the kept tokens stand there: "
-                "the first new position is the number of kept tokens. So the distances to all kept keys are wrong.",
-                {NEW_KEY: "rotary(key)", NEW_QUERY: "rotary(query)"},
-            ),
-            Mistake(
                 "query-position-reset",
                 "The new queries are turned as if they stood at 0, 1, 2, … Like the new keys, they come after the kept "
                 "tokens.",
@@ -719,6 +734,12 @@ EXERCISES = [
                 "The new keys are turned as if they stood at 0, 1, 2, … Like the new queries, they come after the kept "
                 "tokens.",
                 {NEW_KEY: "rotary(key)"},
+            ),
+            Mistake(
+                "cache-position-reset",
+                "The new queries and keys are turned as if they stood at 0, 1, 2, … But the kept tokens stand there: "
+                "the first new position is the number of kept tokens. So the distances to all kept keys are wrong.",
+                {NEW_KEY: "rotary(key)", NEW_QUERY: "rotary(query)"},
             ),
             Mistake(
                 "cached-keys-rotated-again",
@@ -750,6 +771,12 @@ EXERCISES = [
                 {COUNT: "n_cached = cached_key.shape[-3]\n"},
             ),
             Mistake(
+                "sentences-counted",
+                "The positions start at the number of sentences. The kept tokens are counted by the axis before the "
+                "last, `cached_key.shape[-2]`.",
+                {COUNT: "n_cached = cached_key.shape[0]\n"},
+            ),
+            Mistake(
                 "one-position-for-all-new",
                 "All new tokens are turned by the angles of the first of them. Each stands one position further on.",
                 {"torch.arange(first, first + x.shape[-2])[:, None]": "torch.full((x.shape[-2], 1), first)"},
@@ -776,8 +803,8 @@ EXERCISES = [
             ),
             Mistake(
                 "unrotated-keys-kept",
-                "The output is right, but the new keys come back as they were before the turn. The next call expects "
-                "kept keys to be turned already.",
+                "The new keys come back as they were before the turn. The next call expects kept keys to be turned "
+                "already.",
                 {"return output, all_keys": "return output, torch.cat([cached_key, key], dim=-2)"},
             ),
             Mistake(
@@ -819,6 +846,12 @@ EXERCISES = [
                 {f"[cached_key, {NEW_KEY}]": f"[{NEW_KEY}, cached_key]", "[cached_value, value]": "[value, cached_value]"},
             ),
             Mistake(
+                "new-values-first",
+                "The new values stand before the kept ones, and among the keys the kept ones come first. Both need one "
+                "order, the kept ones first, so that each value stands where its key stands.",
+                {"[cached_value, value]": "[value, cached_value]"},
+            ),
+            Mistake(
                 "cache-not-grown",
                 "The kept keys and values come back without the new ones, so the next call would not know of them.",
                 {"return output, all_keys, all_values": "return output, cached_key, cached_value"},
@@ -855,10 +888,6 @@ EXERCISES = [
                 "The division of the scores by √d_head is missing.",
                 {f"attention({NEW_QUERY}": f"attention({NEW_QUERY} * query.shape[-1] ** 0.5"},
             ),
-        ),
-        styles=(  # a row with every key hidden gives NaN, or even weights
-            {"all_values, mask)": "all_values, bias=torch.zeros(mask.shape).masked_fill(~mask, -math.inf))"},
-            {"all_values, mask)": "all_values, bias=torch.zeros(mask.shape).masked_fill(~mask, -1e9))"},
         ),
         hints=(
             "How many tokens are kept? `cached_key.shape[-2]`. That is the position of the first new token.",
@@ -926,6 +955,11 @@ EXERCISES = [
                 "slopes-not-divided",
                 "The slopes are 2^(−8h): the division by n_heads is missing.",
                 {" / n_heads)": ")"},
+            ),
+            Mistake(
+                "slopes-by-division",
+                "The slopes are 2^(−8 / h), and grow from head to head. h stands above the line: 2^(−8h / n_heads).",
+                {"(-8 * torch.arange(1, n_heads + 1) / n_heads)": "(-8 / torch.arange(1, n_heads + 1))"},
             ),
             Mistake(
                 "slopes-linear",

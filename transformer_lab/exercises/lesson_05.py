@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -21,8 +20,8 @@ def feed_forward(
     down_bias: Float[Tensor, "d_model"],
 ) -> Float[Tensor, "batch seq d_model"]:
     """Widen, ReLU, narrow, at every position. The weights lie as nn.Linear keeps them: (out, in)."""
-    hidden = torch.relu(F.linear(x, up, up_bias))  # (batch, seq, d_ff)
-    return F.linear(hidden, down, down_bias)  # (batch, seq, d_model)
+    hidden = x @ up.T + up_bias  # (batch, seq, d_ff)
+    return torch.relu(hidden) @ down.T + down_bias  # (batch, seq, d_model)
 
 
 def pre_norm_step(
@@ -100,13 +99,16 @@ def with_weights(module: nn.Module) -> nn.Module:
 
 
 def residual_probes() -> dict[str, tuple]:
-    plain_norm = nn.LayerNorm(2, elementwise_affine=False)
+    def plain_norm(d_model: int) -> nn.Module:
+        return nn.LayerNorm(d_model, elementwise_affine=False)
+
     return {
-        "x = 3, 1 and a ReLU": (exactly([[[3, 1]]]), nn.ReLU(), plain_norm),
-        "x = −1, 5 and a tanh": (exactly([[[-1, 5]]]), nn.Tanh(), plain_norm),
-        "a norm that has learned": (exactly([[[-1, 5]]]), nn.Tanh(), with_weights(nn.LayerNorm(2))),
+        "x = 3, 1 and a ReLU": (exactly([[[3, 1]]]), nn.ReLU(), plain_norm(2)),
+        "x = −1, 2, 5 and a ReLU": (exactly([[[-1, 2, 5]]]), nn.ReLU(), plain_norm(3)),
+        "a norm that has learned": (exactly([[[-1, 2, 5]]]), nn.ReLU(), with_weights(nn.LayerNorm(3))),
+        # With a small eps, norm(2 * x) is norm(x).
         "2 × 3 tokens, d_model = 5": (
-            gaussian(2, 3, 5), with_weights(nn.Linear(5, 5)), with_weights(nn.LayerNorm(5))
+            gaussian(2, 3, 5), with_weights(nn.Linear(5, 5)), with_weights(nn.LayerNorm(5, eps=0.5))
         ),
     }  # fmt: skip
 
@@ -150,18 +152,18 @@ RESIDUAL_MISTAKES = (
     Mistake(
         "norm-without-residual",
         "x is not added: the residual connection is missing. In a deep stack the tokens then become all alike, and "
-        "the gradient has no path of its own to the first layers.",
+        "the gradient that could tell them apart vanishes.",
         {"x + sublayer": "sublayer"},
     ),
     Mistake(
         "residual-subtracted",
-        "One is subtracted from the other. The residual connection adds the sublayer's output to x.",
+        "The sublayer's output is subtracted from x. The residual connection adds it.",
         {"x + sublayer": "x - sublayer"},
     ),
     Mistake(
         "residual-multiplied",
-        "x and the sublayer's output are multiplied. The residual connection adds them: then the gradient has a path "
-        "on which nothing multiplies it.",
+        "x and the sublayer's output are multiplied, so an output near 0 wipes x out. The residual connection adds "
+        "them: then an output near 0 leaves x nearly as it is.",
         {"x + sublayer": "x * sublayer"},
     ),
 )
@@ -176,20 +178,20 @@ DROPOUT_MISTAKES = (
     ),
     Mistake(
         "divided-by-rate",
-        "Divided by the rate. The rate is what is dropped; the share that stays is 1 − rate, and what stays is "
-        "divided by that. At rate 0.5 the two look the same.",
+        "The rate is used in place of 1 − rate. The rate is the share that is dropped; what stays is divided by the "
+        "share that stays, 1 − rate. At rate 0.5 the two are the same.",
         {"(1 - rate)": "rate"},
     ),
     Mistake(
         "scaled-down",
-        "Multiplied by 1 − rate, where it should be divided: with some entries missing, those that stay must become "
+        "What stays is multiplied, where it should be divided: with some entries missing, those that stay must become "
         "larger, not smaller.",
         {"/ (1 - rate)": "* (1 - rate)"},
     ),
     Mistake(
         "scaled-by-the-share-kept",
-        "Divided by the share of entries that happens to stay. The scale comes from the rate, the probability, and "
-        "is the same at each roll of the dice.",
+        "The share of entries that happens to stay is used in place of 1 − rate. The scale comes from the rate, a "
+        "probability, and is the same at each roll of the dice.",
         {"(1 - rate)": "keep.double().mean()"},
     ),
     Mistake(
@@ -205,8 +207,8 @@ DROPOUT_MISTAKES = (
     ),
     Mistake(
         "spread-kept",
-        "Divided by the root of 1 − rate. That keeps the average of the squares; dropout keeps the average of the "
-        "entries, and divides by 1 − rate itself.",
+        "The scale contains a square root. That would keep the average of the squares; dropout keeps the average of "
+        "the entries, and divides by 1 − rate itself.",
         {"(1 - rate)": "(1 - rate) ** 0.5"},
     ),
     Mistake(
@@ -222,12 +224,13 @@ DROPOUT_MISTAKES = (
     ),
     Mistake(
         "nothing-dropped",
-        "Everything is scaled by 1 / (1 − rate), and nothing is dropped: where keep is False, 0 is wanted.",
+        "Nothing is dropped: the entries with keep False are treated like the others. Where keep is False, 0 is "
+        "wanted.",
         {"x * keep": "x"},
     ),
     Mistake(
         "dropped-entries-stay",
-        "What stays is treated rightly, but what is dropped keeps its old value. Where keep is False, 0 is wanted.",
+        "What should be dropped keeps its old value. Where keep is False, 0 is wanted.",
         {"x * keep / (1 - rate)": "torch.where(keep, x / (1 - rate), x)"},
     ),
 )
@@ -253,101 +256,95 @@ EXERCISES = [
                 "no-activation",
                 "There is no bend between the two linear layers. Without it they are one matrix, and the hidden units "
                 "are wasted: apply ReLU to them.",
-                {"torch.relu(": "("},
+                {"torch.relu(hidden)": "hidden"},
             ),
             Mistake(
                 "activation-at-the-end",
                 "ReLU is applied to the result, not to the hidden units. Nothing bends between the two layers, and the "
                 "network can never return a negative number.",
-                {
-                    "torch.relu(": "(",
-                    "F.linear(hidden, down, down_bias)": "torch.relu(F.linear(hidden, down, down_bias))",
-                },
+                {"torch.relu(hidden) @ down.T + down_bias": "torch.relu(hidden @ down.T + down_bias)"},
             ),
             Mistake(
                 "activation-twice",
                 "ReLU is applied to the hidden units, and once more to the result. The result may be negative: the "
                 "second one does not belong there.",
-                {"F.linear(hidden, down, down_bias)": "torch.relu(F.linear(hidden, down, down_bias))"},
+                {"torch.relu(hidden) @ down.T + down_bias": "torch.relu(torch.relu(hidden) @ down.T + down_bias)"},
             ),
             Mistake(
                 "activation-on-the-input",
                 "ReLU is applied to x, before the widening: what is negative in x is lost. It belongs on the hidden "
                 "units.",
-                {"torch.relu(F.linear(x, up, up_bias))": "F.linear(torch.relu(x), up, up_bias)"},
+                {"x @ up": "torch.relu(x) @ up", "torch.relu(hidden)": "hidden"},
             ),
             Mistake(
                 "activation-inverted",
                 "The negative hidden units pass and the positive ones are cut off. ReLU is max(0, z).",
-                {"torch.relu(F.linear(x, up, up_bias))": "F.linear(x, up, up_bias).clamp(max=0)"},
+                {"torch.relu(hidden)": "hidden.clamp(max=0)"},
             ),
             Mistake(
                 "gelu-for-relu",
                 "The activation is GELU. It is a good one, but here ReLU is asked for, max(0, z).",
-                {"torch.relu(": "F.gelu("},
+                {"torch.relu(hidden)": "nn.functional.gelu(hidden)"},
             ),
             Mistake(
                 "squared-relu",
                 "The hidden units are squared after ReLU. That is ReLU², also in use; here plain ReLU is asked for.",
-                {"torch.relu(F.linear(x, up, up_bias))": "torch.relu(F.linear(x, up, up_bias)) ** 2"},
+                {"torch.relu(hidden)": "torch.relu(hidden) ** 2"},
             ),
             Mistake(
                 "up-bias-missing",
                 "The hidden units lack their bias, up_bias. It is added before ReLU.",
-                {"F.linear(x, up, up_bias)": "F.linear(x, up)"},
+                {" + up_bias": ""},
             ),
             Mistake(
                 "down-bias-missing",
                 "The result lacks its bias, down_bias.",
-                {"F.linear(hidden, down, down_bias)": "F.linear(hidden, down)"},
+                {" + down_bias": ""},
             ),
             Mistake(
                 "bias-after-activation",
                 "up_bias is added after ReLU. It belongs inside: it decides where each hidden unit bends.",
-                {"torch.relu(F.linear(x, up, up_bias))": "torch.relu(F.linear(x, up)) + up_bias"},
-            ),
-            Mistake(
-                "weights-not-transposed",
-                "x @ up and hidden @ down run only when d_ff happens to be d_model, and then mix the wrong numbers. "
-                "nn.Linear keeps one *row* for each output: x @ up.T, hidden @ down.T.",
-                {"F.linear(x, up,": "F.linear(x, up.T,", "F.linear(hidden, down,": "F.linear(hidden, down.T,"},
+                {" + up_bias": "", "torch.relu(hidden)": "(torch.relu(hidden) + up_bias)"},
             ),
             Mistake(
                 "up-not-transposed",
                 "x @ up runs only when d_ff happens to be d_model, and then mixes the wrong numbers. up has one *row* "
                 "for each hidden unit: x @ up.T.",
-                {"F.linear(x, up,": "F.linear(x, up.T,"},
+                {"up.T": "up"},
             ),
             Mistake(
                 "down-not-transposed",
                 "hidden @ down runs only when d_ff happens to be d_model, and then mixes the wrong numbers. down has "
                 "one *row* for each output: hidden @ down.T.",
-                {"F.linear(hidden, down,": "F.linear(hidden, down.T,"},
+                {"down.T": "down"},
+            ),
+            Mistake(
+                "weights-not-transposed",
+                "x @ up and hidden @ down run only when d_ff happens to be d_model, and then mix the wrong numbers. "
+                "nn.Linear keeps one *row* for each output: x @ up.T, hidden @ down.T.",
+                {"up.T": "up", "down.T": "down"},
             ),
             Mistake(
                 "up-and-down-swapped",
                 "down comes first and up second, which runs only when d_ff happens to be d_model. Widen with up first, "
                 "then narrow with down.",
-                {
-                    "F.linear(x, up, up_bias)": "F.linear(x, down, down_bias)",
-                    "F.linear(hidden, down, down_bias)": "F.linear(hidden, up, up_bias)",
-                },
+                {"    hidden = ": "    up, up_bias, down, down_bias = down, down_bias, up, up_bias\n    hidden = "},
             ),
             Mistake(
                 "down-ignored",
                 "The way back uses up once more: changing down changes nothing. Narrowing has weights of its own.",
-                {"F.linear(hidden, down,": "F.linear(hidden, up.T,"},
+                {"down.T": "up"},
             ),
             Mistake(
                 "hidden-returned",
                 "The hidden units come back, d_ff numbers a token. Narrow them again with down and down_bias.",
-                {"return F.linear(hidden, down, down_bias)": "return hidden"},
+                {"return torch.relu(hidden) @ down.T + down_bias": "return torch.relu(hidden)"},
             ),
             Mistake(
                 "residual-inside",
                 "x is added to the result. The residual connection is a part of the block, around this network; the "
                 "network itself has none.",
-                {"return F.linear(hidden": "return x + F.linear(hidden"},
+                {"return ": "return x + "},
             ),
         ),
         hints=(
@@ -397,7 +394,8 @@ EXERCISES = [
             ),
             Mistake(
                 "divided-by-variance",
-                "Divided by the variance. It is its square root, the standard deviation, that brings the variance to 1.",
+                "The variance is used in place of its square root. It is the root, the standard deviation, that brings the "
+                "variance to 1.",
                 {"(variance + eps).sqrt()": "(variance + eps)"},
             ),
             Mistake(
@@ -408,12 +406,13 @@ EXERCISES = [
             ),
             Mistake(
                 "mean-kept",
-                "The size is right, but the mean is still there: subtract it from x before you divide.",
+                "x is divided by the right number, but its mean is still there: subtract it before you divide.",
                 {"return (x - mean)": "return x"},
             ),
             Mistake(
                 "variance-around-zero",
-                "x is divided by the root of the mean of *its* squares. The variance is the mean square of x − mean.",
+                "Divided by the root of the mean of x², which has the mean still in it. The variance is the mean square of "
+                "x − mean.",
                 {"((x - mean) ** 2)": "(x ** 2)"},
             ),
             Mistake(
@@ -421,6 +420,16 @@ EXERCISES = [
                 "The mean is never subtracted. That is RMSNorm (Zhang and Sennrich 2019), which many newer models use; "
                 "LayerNorm subtracts it, and takes the variance around it.",
                 {"((x - mean) ** 2)": "(x ** 2)", "return (x - mean)": "return x"},
+            ),
+            Mistake(
+                "multiplied-by-deviation",
+                "Multiplied where it should be divided: large vectors become larger still.",
+                {"/ (variance + eps).sqrt()": "* (variance + eps).sqrt()"},
+            ),
+            Mistake(
+                "brackets-missing",
+                "Only the mean is divided by the standard deviation: x - mean / … divides first. Write (x - mean) / ….",
+                {"(x - mean) /": "x - mean /"},
             ),
             Mistake(
                 "not-divided",
@@ -440,9 +449,15 @@ EXERCISES = [
             ),
             Mistake(
                 "norm-over-the-batch",
-                "Mean and variance run along the first axis, over the batch: this is how BatchNorm works. LayerNorm looks "
-                "at one vector at a time, along the last axis.",
+                "Mean and variance run along the first axis, over the batch. LayerNorm looks at one vector at a time, along "
+                "the last axis.",
                 {"(-1, keepdim=True)": "(0, keepdim=True)"},
+            ),
+            Mistake(
+                "norm-over-all-vectors",
+                "Mean and variance run over all vectors, for each entry by itself: this is how BatchNorm works. LayerNorm "
+                "looks at one vector at a time, along the last axis.",
+                {"(-1, keepdim=True)": "(tuple(range(x.ndim - 1)), keepdim=True)"},
             ),
             Mistake(
                 "norm-over-the-positions",
@@ -598,6 +613,12 @@ EXERCISES = [
                 {"sublayer(x)": "sublayer(norm(x))"},
             ),
             Mistake(
+                "residual-from-the-normed",
+                "x is normalised before anything else, and once more at the end. In post-norm the norm comes last, and only "
+                "there: the sum is x + sublayer(x).",
+                {"x + sublayer(x)": "norm(x) + sublayer(norm(x))"},
+            ),
+            Mistake(
                 "residual-around-the-norm",
                 "x is added once more after the norm, so the stream is not normalised. In post-norm the norm comes last.",
                 {"norm(x + sublayer(x))": "x + norm(x + sublayer(x))"},
@@ -642,6 +663,12 @@ EXERCISES = [
         mistakes=(
             *DROPOUT_MISTAKES,
             Mistake(
+                "dropout-missing",
+                "x comes back as it was. That is what dropout does in use; here it is in training, where some entries are "
+                "dropped and the others scaled.",
+                {"x * keep / (1 - rate)": "x"},
+            ),
+            Mistake(
                 "entries-removed",
                 "The dropped entries are gone, so the shape has changed. They stay where they are, as 0.",
                 {"x * keep": "x[keep]"},
@@ -664,7 +691,7 @@ EXERCISES = [
         mistakes=(
             Mistake(
                 "dropout-before-softmax",
-                "The scores are dropped, before the softmax. A score of 0 is a score like any other and gets the weight "
+                "Dropout is applied to the scores, before the softmax. A score of 0 is a score like any other and gets the weight "
                 "exp(0), shared with the rest. Drop the weights, after the softmax.",
                 {
                     "scores.softmax(-1)": "dropout(scores, keep, rate).softmax(-1)",
@@ -699,13 +726,13 @@ EXERCISES = [
             ),
             Mistake(
                 "dropout-on-the-output",
-                "The output is dropped, which runs only when d_value happens to be the number of keys. keep has a place "
+                "Dropout is applied to the output, which runs only when d_value happens to be the number of keys. keep has a place "
                 "for each query and key: it belongs to the pattern.",
                 {"dropout(pattern, keep, rate) @ value": "dropout(pattern @ value, keep, rate)"},
             ),
             Mistake(
                 "dropout-on-the-values",
-                "The values are dropped, which runs only when the sizes happen to agree. keep has a place for each query "
+                "Dropout is applied to the values, which runs only when the sizes happen to agree. keep has a place for each query "
                 "and key: it belongs to the pattern.",
                 {"dropout(pattern, keep, rate) @ value": "pattern @ dropout(value, keep, rate)"},
             ),
@@ -715,12 +742,18 @@ EXERCISES = [
                 "softmax-over-queries",
                 "The softmax runs over the queries: before the dropout the columns of the pattern sum to 1, the rows do "
                 "not. It belongs along the keys, the last axis.",
-                {"scores.softmax(-1)": "scores.softmax(-2)"},
+                {".softmax(-1)": ".softmax(-2)"},
+            ),
+            Mistake(
+                "softmax-over-axis-1",
+                "The softmax runs along axis 1. These are the keys of a single matrix only; with a batch and heads in front "
+                "they are the last axis, −1.",
+                {".softmax(-1)": ".softmax(1)"},
             ),
             Mistake(
                 "no-softmax",
                 "The scores are used as weights. Take the softmax first, then drop.",
-                {"scores.softmax(-1)": "scores"},
+                {".softmax(-1)": ""},
             ),
             Mistake(
                 "values-ignored",

@@ -83,18 +83,25 @@ def embed_probes() -> dict[str, tuple]:
     }
 
 
+def scaled_norm(d_model: int) -> nn.LayerNorm:
+    """With a scale that is not 1, as after training: a second norm on top of it shows."""
+    norm = nn.LayerNorm(d_model, bias=False, dtype=torch.float64).requires_grad_(False)
+    norm.weight.copy_(torch.linspace(0.5, 2, d_model))
+    return norm
+
+
 def logits_probes() -> dict[str, tuple]:
     def probe(blocks, batch, seq, d_model, vocab_size):
-        norm = nn.LayerNorm(d_model, elementwise_affine=False)
-        return gaussian(batch, seq, d_model), blocks, norm, gaussian(vocab_size, d_model, seed=1)
+        return gaussian(batch, seq, d_model), blocks, scaled_norm(d_model), gaussian(vocab_size, d_model, seed=1)
 
     table = exactly([[1, 0], [0, 1], [1, 1]])
+    bent = [nn.Threshold(0, 2), nn.Tanh(), nn.Threshold(0.5, -1)]  # not monotone, so that the likeliest token changes too
     return {
         "one block, no norm": (exactly([[[1, -2]]]), [nn.ReLU()], nn.Identity(), table),
         "no block, no norm": (exactly([[[1, 2]]]), [], nn.Identity(), table),
         "no block": probe([], batch=1, seq=3, d_model=4, vocab_size=5),
         "vocab_size = d_model": probe([nn.Tanh(), nn.Softplus()], batch=3, seq=2, d_model=5, vocab_size=5),
-        "two blocks": probe([nn.Softplus(), nn.Tanh()], batch=2, seq=3, d_model=4, vocab_size=7),
+        "three blocks": probe(bent, batch=4, seq=6, d_model=4, vocab_size=20),
     }
 
 
@@ -102,7 +109,7 @@ def shift_probes() -> dict[str, tuple]:
     return {
         "one sentence of four tokens": (torch.tensor([[5, 6, 7, 9]]),),
         "two tokens": (torch.tensor([[1, 2]]),),
-        "three sentences": (tokens(30, 3, 9),),
+        "seven sentences": (tokens(30, 7, 9),),
     }
 
 
@@ -112,16 +119,16 @@ def loss_probes() -> dict[str, tuple]:
         "two equal logits": (exactly([[[0, 0]]]), torch.tensor([[1]])),
         "logits 0 and ln 3": (exactly([[[0, math.log(3)]]]), torch.tensor([[0]])),
         "as many positions as tokens in the vocabulary": (gaussian(2, 5, 5), tokens(5, 2, 5)),
-        "a logit of 1,000": (exactly([[[1000, 0], [0, 0]]]), torch.tensor([[1, 0]])),
+        "a logit of 1,000": (exactly([[[1000, 0], [1000, 0]]]), torch.tensor([[1, 1]])),
         "three sentences": (gaussian(3, 4, 6), tokens(6, 3, 4)),
     }
 
 
 class Dropout(nn.Module):
-    """A stand-in for dropout that rolls no dice: in training mode it moves all numbers one place on."""
+    """A stand-in for dropout that rolls no dice: in training mode it moves all numbers two places on."""
 
     def forward(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
-        return x.roll(1, dims=-1) if self.training else x
+        return x.roll(2, dims=-1) if self.training else x
 
 
 class Adder(nn.Module):
@@ -142,7 +149,7 @@ class Adder(nn.Module):
         mode = "training" if self.training else "eval"
         return (
             f"a model in {mode} mode; it predicts the sum of the tokens it is given, modulo {self.vocab_size}, "
-            "and 1 more while dropout is on"
+            "and 2 more while dropout is on"
         )
 
 
@@ -154,9 +161,10 @@ def greedy_probes() -> dict[str, tuple]:
         "one token after 1, 1": probe(Adder(10, 2).eval(), torch.tensor([[1, 1]]), 1),
         "five tokens after 1, 1": probe(Adder(10, 2).eval(), torch.tensor([[1, 1]]), 5),
         "five tokens, the model in training mode": probe(Adder(10, 2), torch.tensor([[1, 1]]), 5),
-        "a prompt shorter than the context": probe(Adder(10, 4).eval(), torch.tensor([[3]]), 6),
-        "a prompt longer than the context": probe(Adder(10, 3).eval(), torch.tensor([[1, 2, 3, 4, 6]]), 3),
-        "three prompts, the model in training mode": probe(Adder(23, 4), tokens(23, 3, 5), 7),
+        "a prompt shorter than the context": probe(Adder(100, 5).eval(), torch.tensor([[3, 1]]), 6),
+        "a prompt longer than the context": probe(Adder(100, 3).eval(), torch.tensor([[1, 2, 4, 8, 16]]), 3),
+        "five prompts, the model in training mode": probe(Adder(23, 4), tokens(23, 5, 2, seed=0), 7),
+        "two prompts, three tokens each": probe(Adder(19, 3).eval(), torch.tensor([[2, 7], [11, 5]]), 3),
     }
 
 
@@ -189,7 +197,9 @@ EXERCISES = [
             Mistake(
                 "pe-overwrites-input",
                 "Only the positions are left: the result does not depend on the tokens. The two look-ups are added.",
-                {"token_table[ids] + position_table[: ids.shape[1]]": "torch.zeros_like(token_table[ids]) + position_table[: ids.shape[1]]"},
+                {
+                    "token_table[ids] + position_table[: ids.shape[1]]": "torch.zeros_like(token_table[ids]) + position_table[: ids.shape[1]]"
+                },
             ),
             Mistake(
                 "positions-alone",
@@ -203,8 +213,8 @@ EXERCISES = [
             ),
             Mistake(
                 "pe-off-by-one",
-                "Positions count from 1: the first token gets row 1. It should get row 0, or the table's first row is "
-                "never used and its last is missed when the context is full.",
+                "Positions count from 1: the first token gets row 1. It should get row 0; otherwise, when the context is "
+                "full, the last token has no row.",
                 {"position_table[: ids.shape[1]]": "position_table[1 : ids.shape[1] + 1]"},
             ),
             Mistake(
@@ -270,7 +280,9 @@ EXERCISES = [
             Mistake(
                 "tables-swapped",
                 "The two tables have changed places: the ids look up positions, and the places look up tokens.",
-                {"token_table[ids] + position_table[: ids.shape[1]]": "position_table[ids] + token_table[: ids.shape[1]]"},
+                {
+                    "token_table[ids] + position_table[: ids.shape[1]]": "position_table[ids] + token_table[: ids.shape[1]]"
+                },
             ),
             Mistake(
                 "embedding-scaled",
@@ -329,12 +341,18 @@ EXERCISES = [
             Mistake(
                 "final-norm-first",
                 "The norm comes before the blocks, and after the last one there is none. It belongs between blocks and head.",
-                {"    for block": "    x = final_norm(x)\n    for block", "return final_norm(x)": "return x"},
+                {"    for block": "    x = final_norm(x)\n    for block", "final_norm(x) @": "x @"},
             ),
             Mistake(
                 "norm-after-every-block",
-                "The final norm is taken after each block. It comes once, after the last.",
-                {"        x = block(x)\n    return final_norm(x)": "        x = final_norm(block(x))\n    return x"},
+                "The final norm is taken after each block, and not at all where there is no block. It comes once, after "
+                "the last.",
+                {"x = block(x)": "x = final_norm(block(x))", "final_norm(x) @": "x @"},
+            ),
+            Mistake(
+                "norm-before-every-block",
+                "The final norm is taken before each block too. A block norms by itself; this norm comes once, after the last.",
+                {"x = block(x)": "x = block(final_norm(x))"},
             ),
             Mistake(
                 "norm-after-head",
@@ -356,7 +374,11 @@ EXERCISES = [
                 "blocks-unchained",
                 "Each block gets the x from before the first, and only the last one counts. Give each block what the "
                 "one before it made.",
-                {"    for block": "    y = x\n    for block", "x = block(x)": "y = block(x)", "final_norm(x)": "final_norm(y)"},
+                {
+                    "    for block": "    y = x\n    for block",
+                    "x = block(x)": "y = block(x)",
+                    "final_norm(x)": "final_norm(y)",
+                },
             ),
             Mistake(
                 "blocks-skipped",
@@ -377,7 +399,7 @@ EXERCISES = [
                 "returned-inside-the-loop",
                 "The function returns after the first block, and returns nothing where there is no block. Norm and head "
                 "come after the loop: mind the indentation.",
-                {"    return final_norm": "        return final_norm"},
+                {"    return": "        return"},
             ),
             Mistake(
                 "residual-twice",
@@ -388,12 +410,12 @@ EXERCISES = [
             Mistake(
                 "last-position-only",
                 "Only the last position's logits come back. Every position predicts, and the loss uses them all.",
-                {"return final_norm(x)": "return final_norm(x)[:, -1:]"},
+                {"final_norm(x) @": "final_norm(x)[:, -1:] @"},
             ),
             Mistake(
                 "last-position-without-its-axis",
                 "Only the last position's logits come back, without the axis of positions. Every position predicts.",
-                {"return final_norm(x)": "return final_norm(x)[:, -1]"},
+                {"final_norm(x) @": "final_norm(x)[:, -1] @"},
             ),
             Mistake(
                 "tokens-for-logits",
@@ -403,7 +425,9 @@ EXERCISES = [
             Mistake(
                 "logits-scaled",
                 "The logits are divided by √d_model. That division belongs to attention scores; the head has none.",
-                {"return final_norm(x) @ token_table.T": "return final_norm(x) @ token_table.T / math.sqrt(x.shape[-1])"},
+                {
+                    "return final_norm(x) @ token_table.T": "return final_norm(x) @ token_table.T / math.sqrt(x.shape[-1])"
+                },
             ),
             Mistake(
                 "vocabulary-not-last",
@@ -483,6 +507,12 @@ EXERCISES = [
                 {"ids[:, :-1], ids[:, 1:]": "ids, nn.functional.pad(ids[:, 1:], (0, 1))"},
             ),
             Mistake(
+                "last-target-ignored",
+                "The last position's target is −100, which `F.cross_entropy` leaves out. That trains well, but here inputs "
+                "and targets have one token fewer: leave the last token out of the inputs.",
+                {"ids[:, :-1], ids[:, 1:]": "ids, nn.functional.pad(ids[:, 1:], (0, 1), value=-100)"},
+            ),
+            Mistake(
                 "shifted-along-the-batch",
                 "Sentences are dropped, not tokens: the target is the next sentence. The tokens are the second axis.",
                 {"ids[:, :-1], ids[:, 1:]": "ids[:-1], ids[1:]"},
@@ -546,6 +576,11 @@ EXERCISES = [
                 {"_entropy(logits": "_entropy(logits[:, :-1]", "targets.flatten": "targets[:, 1:].flatten"},
             ),
             Mistake(
+                "targets-shifted-back",
+                "Each position is judged by the target of the one before. targets[b, t] is for the logits at [b, t].",
+                {"_entropy(logits": "_entropy(logits[:, 1:]", "targets.flatten": "targets[:, :-1].flatten"},
+            ),
+            Mistake(
                 "loss-overflows",
                 "With large logits it is not finite: a probability becomes 0, whose logarithm is −∞, or exp becomes ∞. "
                 "`log_softmax` takes both steps at once and stays finite.",
@@ -565,6 +600,11 @@ EXERCISES = [
                 "sum-over-positions",
                 "The losses of a sentence are added up, and the sentences averaged. Average over all targets.",
                 {".flatten())": ".flatten()) * targets.shape[1]"},
+            ),
+            Mistake(
+                "sum-over-sentences",
+                "The losses of the sentences are added up, and the positions averaged. Average over all targets.",
+                {".flatten())": ".flatten()) * len(targets)"},
             ),
             Mistake(
                 "divided-by-the-vocabulary",
@@ -679,13 +719,13 @@ EXERCISES = [
                 "train-mode-sampling",
                 "Dropout is on while the model writes, if it came in training mode: the numbers it works with are not "
                 "the ones it learned. Call `model.eval()` before the first token.",
-                {"    model.eval()\n": ""},
+                {"    model.eval()\n    for": "    for"},
             ),
             Mistake(
                 "mode-not-restored",
-                "The model came in training mode and does not go back to it: who goes on training trains without "
-                "dropout and is not told. Remember `model.training` at the start, and give it to `model.train(…)` at the end.",
-                {"    model.train(was_training)\n": ""},
+                "The model came in training mode, and it, or a part of it, is left in eval mode: whoever goes on training "
+                "does so without dropout. Remember `model.training` at the start, and give it to `model.train(…)` at the end.",
+                {"model.train(was_training)": "model.eval()"},
             ),
             Mistake(
                 "mode-always-training",
@@ -697,7 +737,7 @@ EXERCISES = [
                 "mode-restored-too-soon",
                 "Dropout is off for the first token only: the mode is restored before the others are written. Restore it "
                 "after the loop.",
-                {"    model.train(was_training)": "        model.train(was_training)"},
+                {"dim=1)\n    model.train": "dim=1)\n        model.train"},
             ),
             Mistake(
                 "only-last-token-fed",
@@ -716,6 +756,12 @@ EXERCISES = [
                 "The model is given the *first* context_length tokens, and soon no longer sees what it wrote. The last "
                 "ones count: `ids[:, -context_length:]`.",
                 {"-context_length:": ":context_length"},
+            ),
+            Mistake(
+                "sentences-cropped",
+                "The crop drops sentences, not tokens: the first axis of ids is the batch. `ids[:, -context_length:]` has "
+                "a colon for it.",
+                {"[:, -context_length:]": "[-context_length:]"},
             ),
             Mistake(
                 "window-one-short",
@@ -740,16 +786,10 @@ EXERCISES = [
                 {")[:, -1]": ")[:, 0]"},
             ),
             Mistake(
-                "last-but-one-position-used",
-                "The logits of the last position but one are used: they predict the last token, which is there already. "
-                "Take the last position, `[:, -1]`.",
-                {")[:, -1]": ")[:, -2]"},
-            ),
-            Mistake(
-                "argmax-over-positions",
-                "The argmax runs over the positions: it finds where a token is likeliest, not which token is. It must run "
-                "over the vocabulary, the last axis.",
-                {")[:, -1]": ")", "logits.argmax(-1, keepdim=True)": "logits.argmax(1)[:, -1:]"},
+                "every-position-appended",
+                "The predictions of all positions are appended each time. Only the last one is about a token that is not "
+                "there yet: `[:, -1]`.",
+                {")[:, -1]": ")", "logits.argmax(-1, keepdim=True)": "logits.argmax(-1)"},
             ),
             Mistake(
                 "argmax-over-sentences",
@@ -784,9 +824,10 @@ EXERCISES = [
                 {"model(ids[": "model(ids := ids["},
             ),
             Mistake(
-                "put-in-front",
-                "The new token is put in front of the others. It belongs after the last one.",
-                {"[ids, logits.argmax(-1, keepdim=True)]": "[logits.argmax(-1, keepdim=True), ids]"},
+                "prompt-cropped",
+                "A prompt longer than the context loses its start for good. Crop what is given to the model, and keep all "
+                "ids.",
+                {"    for _ in": "    ids = ids[:, -context_length:]\n    for _ in"},
             ),
             Mistake(
                 "one-token-too-many",
@@ -802,6 +843,12 @@ EXERCISES = [
                 "one-token-only",
                 "Only one token is written, whatever n_tokens is. Append it and ask again, n_tokens times.",
                 {"range(n_tokens)": "range(1)"},
+            ),
+            Mistake(
+                "returned-inside-the-loop",
+                "It returns after the first token, and the mode is not restored. Both belong after the loop: mind the "
+                "indentation.",
+                {"dim=1)\n    model.train(was_training)\n    return": "dim=1)\n        return"},
             ),
             Mistake(
                 "n-tokens-with-the-prompt",
@@ -877,9 +924,9 @@ EXERCISES = [
                 {"feed_forward = 8 * d_model**2 + 5 * d_model": "feed_forward = 2 * d_model**2 + 2 * d_model"},
             ),
             Mistake(
-                "feed-forward-bias-too-short",
-                "The feed-forward network's first bias is counted with d numbers. It has one for each of the 4 d hidden "
-                "units.",
+                "three-biases-missing",
+                "Each block is 3 d short. That is what the biases of query, key and value hold; a first feed-forward bias "
+                "of d numbers in place of 4 d is short by as much.",
                 {"+ 5 * d_model": "+ 2 * d_model"},
             ),
             Mistake(
@@ -894,12 +941,13 @@ EXERCISES = [
             ),
             Mistake(
                 "attention-biases-missing",
-                "The biases in attention are missing: each of its four matrices has one of d numbers.",
+                "Each block is 4 d short. That is what attention's four biases hold; the feed-forward network's first bias "
+                "and the block's two norms hold as much.",
                 {"**2 + 4 * d_model": "**2"},
             ),
             Mistake(
                 "feed-forward-biases-missing",
-                "The biases of the feed-forward network are missing: 4 d on the way up and d on the way down.",
+                "Each block is 5 d short. That is what the two biases of the feed-forward network hold, 4 d and d.",
                 {"**2 + 5 * d_model": "**2"},
             ),
             Mistake(
@@ -914,8 +962,7 @@ EXERCISES = [
             ),
             Mistake(
                 "one-norm-a-block",
-                "Each block is counted with one norm. It has two, one before attention and one before the feed-forward "
-                "network.",
+                "Each block is 2 d short. That is what one of its two norms holds: a scale and a shift.",
                 {"+ 2 * norm": "+ norm"},
             ),
             Mistake(
@@ -941,7 +988,9 @@ EXERCISES = [
             Mistake(
                 "everything-in-every-block",
                 "The tables and the final norm are counted once for each block. They are there once.",
-                {"return tables + n_layers * (attention + feed_forward + 2 * norm) + norm": "return n_layers * (tables + attention + feed_forward + 3 * norm)"},
+                {
+                    "return tables + n_layers * (attention + feed_forward + 2 * norm) + norm": "return n_layers * (tables + attention + feed_forward + 3 * norm)"
+                },
             ),
             Mistake(
                 "cross-attention-counted",
@@ -957,7 +1006,6 @@ EXERCISES = [
             "counted just above: 12 d² + 13 d.",
             "The sum is (vocab_size + context_length) · d_model, plus n_layers times a block, plus 2 · d_model.",
         ),
-        remark="The count is GPT-2's own: 124,439,808 for small. Kaplan et al. 2020, section 2.1, keep only 12 n d², the "
-        "part that costs the computing.",
+        remark="GPT-2 small has 124,439,808. Kaplan et al. 2020, section 2.1, leave the tables out and keep 12 n d².",
     ),
 ]

@@ -63,8 +63,8 @@ class TableModel(nn.Module):
         self.table = nn.Parameter(table)
         self.bias = nn.Parameter(torch.zeros(vocab_size, dtype=torch.float64))
 
-    def forward(self, ids: Int[Tensor, "batch context"]) -> Float[Tensor, "batch context vocab"]:
-        return self.table[ids] + self.bias
+    def forward(self, ids):  # (batch, context) → (batch, context, vocab)
+        return 4 * (self.table[ids] + self.bias)  # the factor gives gradients that are worth clipping
 
     def __repr__(self) -> str:
         return f"a table of {' × '.join(map(str, self.table.shape))} logits and a bias"
@@ -90,7 +90,7 @@ def random_ids(vocab_size: int, *shape: int, seed: int = 0) -> Int[Tensor, "..."
 
 
 def training_run(
-    vocab_size: int, *shape: int, max_norm: float, rate: float = 1.0, scale: float = 0.0, seed: int = 0
+    vocab_size: int, *shape: int, max_norm: float, rate: float = 0.125, scale: float = 0.0, seed: int = 0
 ) -> tuple:
     """Arguments for train_steps; the shape is (steps, batch, context)."""
     model = TableModel(vocab_size, scale, seed)
@@ -104,11 +104,12 @@ def _merge_probes() -> dict[str, tuple]:
         "the pair and nothing else": ([1, 2], (1, 2), 9),
         "the pair twice, then another token": ([1, 2, 1, 2, 3], (1, 2), 9),
         "the pair at the end": ([3, 1, 2], (1, 2), 9),
+        "two tokens, then the pair": ([3, 4, 1, 2], (1, 2), 9),
         "the same two tokens the other way round": ([2, 1, 3], (1, 2), 9),
         "three equal tokens": ([1, 1, 1], (1, 1), 9),
         "one token": ([1], (1, 2), 9),
         "numbers of two digits": ([11, 2, 1, 2, 21, 2, 30], (1, 2), 40),
-        "30 random tokens": (random_ids(3, 30).tolist(), (0, 2), 3),
+        "31 random tokens": (random_ids(3, 31, seed=3).tolist(), (0, 2), 3),
     }
 
 
@@ -132,22 +133,24 @@ def _bigram_probes() -> dict[str, tuple]:
 
 def _train_probes() -> dict[str, tuple]:
     return {
-        "one step, a table of zeros": training_run(3, 1, 1, 2, max_norm=1.0),
-        "three steps, no gradient is longer than max_norm": training_run(4, 3, 2, 3, max_norm=5.0, scale=1.0, seed=1),
+        "one step, a table of zeros": training_run(4, 1, 2, 3, max_norm=1.0),
+        "three steps, no gradient is longer than max_norm": training_run(3, 3, 1, 2, max_norm=10.0, scale=0.5, seed=1),
         "three steps, every gradient is longer than max_norm": training_run(
-            4, 3, 1, 2, max_norm=0.5, rate=2.0, scale=2.0, seed=3
+            4, 3, 1, 2, max_norm=0.1, rate=2.0, scale=0.5, seed=40
         ),
     }
 
 
 def _learning_rate_probes() -> dict[str, tuple]:
-    config = Schedule(steps=100, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1)
+    config = Schedule(steps=100, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.2)
     steps = {"the first step": 0, "inside the warm-up": 4, "the last step of the warm-up": 9,
              "the peak": 10, "half way down": 55, "the last step": 99}  # fmt: skip
-    other = Schedule(steps=1000, warmup_steps=50, learning_rate=3e-3, final_learning_rate=0.02)
+    other = Schedule(steps=1000, warmup_steps=50, learning_rate=4.0, final_learning_rate=0.05)
     return {name: (step, config) for name, step in steps.items()} | {
         "a schedule without warm-up": (3, Schedule(steps=10, warmup_steps=0, learning_rate=2.0)),
-        "another schedule": (700, other),
+        "another warm-up": (20, other),
+        "another cosine": (700, other),
+        "another end": (990, other),
     }
 
 
@@ -155,16 +158,18 @@ def _next_token_probes() -> dict[str, tuple]:
     logits = torch.tensor([0.15, 0.5, 0.1, 0.25], dtype=torch.float64).log()
     random = torch.randn(2, 3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return {
-        "logits of 0.15, 0.5, 0.1, 0.25, nothing to do": (logits, 1.0, None, None),
-        "the same at temperature 2": (logits, 2.0, None, None),
-        "the same at temperature 0": (logits, 0.0, None, None),
-        "the same, top_k = 2": (logits, 1.0, 2, None),
-        "the same, top_p = 0.6": (logits, 1.0, None, 0.6),
-        "the same, top_p = 0.01": (logits, 1.0, None, 0.01),
-        "the same, top_k = 3 and top_p = 0.8": (logits, 1.0, 3, 0.8),
-        "top_p = 1 keeps everything": (random[0], 1.0, None, 1.0),
+        "temperature 1, no cut": (logits, 1.0, None, None),
+        "temperature 2": (logits, 2.0, None, None),
+        "temperature 0": (logits, 0.0, None, None),
+        "top_k = 2": (logits, 1.0, 2, None),
+        "top_p = 0.6": (logits, 1.0, None, 0.6),
+        "top_p = 0.01": (logits, 1.0, None, 0.01),
+        "top_k = 3 and top_p = 0.8": (logits, 1.0, 3, 0.8),
+        "3 rows, top_p = 0.9": (random[0], 1.0, None, 0.9),
         "2 × 3 rows, temperature 0": (random, 0.0, None, None),
         "2 × 3 rows, temperature 0.7, top_k = 4": (random, 0.7, 4, None),
+        "2 × 3 rows, temperature 0.9, top_k = 4 and top_p = 0.75": (random, 0.9, 4, 0.75),
+        "2 × 3 rows, temperature 0.5, top_p = 0.2": (random, 0.5, None, 0.2),
         "2 × 3 rows, temperature 1.5, top_p = 0.7": (random, 1.5, None, 0.7),
     }
 
@@ -202,14 +207,26 @@ EXERCISES = [
                 {"i < len(ids)": "i < len(ids) - 1"},
             ),
             Mistake(
+                "last-token-again",
+                "The last token is appended at the end, even when it was merged: then it is there twice, in the new id "
+                "and by itself.",
+                {"i < len(ids)": "i < len(ids) - 1", "return merged": "return [*merged, ids[-1]]"},
+            ),
+            Mistake(
                 "reads-past-the-end",
                 "At the last token there is no next one, so `ids[i + 1]` fails. A slice, `ids[i : i + 2]`, is merely "
                 "shorter there.",
                 {"tuple(ids[i : i + 2])": "(ids[i], ids[i + 1])"},
             ),
             Mistake(
+                "first-token-at-the-end",
+                "When the list ends with the pair's first token, `ids[i + 1]` fails: nothing comes after it. A slice, "
+                "`ids[i : i + 2]`, is merely shorter there.",
+                {"tuple(ids[i : i + 2]) == pair": "ids[i] == pair[0] and ids[i + 1] == pair[1]"},
+            ),
+            Mistake(
                 "nothing-merged",
-                "The ids come back as they were. A slice of a list is a list, and no list equals a tuple: "
+                "The ids come back as they were. If you compare a slice with the pair: a list never equals a tuple, "
                 "`[1, 2] == (1, 2)` is False.",
                 {"tuple(ids[i : i + 2])": "ids[i : i + 2]"},
             ),
@@ -351,6 +368,16 @@ EXERCISES = [
                 {"ids[index + 1]": "ids[index + context_length]"},
             ),
             Mistake(
+                "rows-not-stacked",
+                "The windows are right, but they come in lists. `torch.stack` makes one tensor of a list.",
+                {"return ids[index], ids[index + 1]": "return list(ids[index]), list(ids[index + 1])"},
+            ),
+            Mistake(
+                "one-tensor",
+                "Inputs and targets are stacked into one tensor. Return two: `return inputs, targets`.",
+                {"return ids[index], ids[index + 1]": "return torch.stack((ids[index], ids[index + 1]))"},
+            ),
+            Mistake(
                 "targets-missing",
                 "Only the inputs come back. Return the targets as well: `return inputs, targets`.",
                 {"return ids[index], ids[index + 1]": "return ids[index]"},
@@ -399,10 +426,20 @@ EXERCISES = [
                 {"/ counts.sum(1, keepdim=True)": "/ (counts - 1).sum(1, keepdim=True)"},
             ),
             Mistake(
+                "smoothing-after-division",
+                "The one is added to the probabilities. It belongs to the counts, before they are divided by their sum.",
+                {"torch.ones(vocab_size": "torch.zeros(vocab_size", "sum(1, keepdim=True)": "sum(1, keepdim=True) + 1"},
+            ),
+            Mistake(
                 "repeats-counted-once",
                 "A pair that occurs often counts once. `counts[i, j] += 1` with tensors of indices adds only once for "
                 "equal places; count in a loop or with `index_put_(…, accumulate=True)`.",
                 {"torch.ones(len(ids) - 1, dtype=torch.float64), accumulate=True": "counts[0, 0] + 1"},
+            ),
+            Mistake(
+                "nothing-counted",
+                "Every token is equally likely: no pair was counted. `=` sets a count, `+=` adds to it.",
+                {", accumulate=True": ""},
             ),
             Mistake(
                 "transposed",
@@ -414,6 +451,20 @@ EXERCISES = [
                 "The columns sum to 1, not the rows. A row holds the probabilities of what may follow one token: "
                 "divide by the sum along axis 1.",
                 {"counts.sum(1,": "counts.sum(0,"},
+            ),
+            Mistake(
+                "keepdim-missing",
+                "Entry (i, j) is divided by the sum of row j, not of row i. `counts.sum(1)` lies along the columns when "
+                "it divides; with `keepdim=True` it stays beside its rows.",
+                {"counts.sum(1, keepdim=True)": "counts.sum(1)"},
+            ),
+            Mistake(
+                "previous-ignored",
+                "Every row is the same: how frequent a token is, whatever came before it. Count pairs, a row for each "
+                "previous token.",
+                {
+                    "return counts": "counts = 1 + torch.bincount(ids, minlength=vocab_size).expand(vocab_size, -1)\n    return counts"
+                },
             ),
             Mistake(
                 "joint-not-conditional",
@@ -435,9 +486,7 @@ EXERCISES = [
             Mistake(
                 "log-probabilities",
                 "These are the logarithms of the probabilities. Return the probabilities.",
-                {
-                    "return counts / counts.sum(1, keepdim=True)": "return (counts / counts.sum(1, keepdim=True)).log()"
-                },
+                {"return counts / counts.sum(1, keepdim=True)": "return (counts / counts.sum(1, keepdim=True)).log()"},
             ),
             Mistake(
                 "pairs-do-not-overlap",
@@ -464,6 +513,8 @@ EXERCISES = [
                 {"ids[:-1], ids[1:]": "ids, ids.roll(-1)", "len(ids) - 1": "len(ids)"},
             ),
         ),
+        # Rows of 0 / 0 caught, for those who begin with a table of zeros.
+        styles=({"counts / counts.sum(1, keepdim=True)": "(counts / counts.sum(1, keepdim=True)).nan_to_num(0)"},),
         hints=(
             "Start from a table of ones, (vocab_size, vocab_size). The pairs are `zip(ids[:-1], ids[1:])`.",
             "Count each pair in its place, `counts[previous, following] += 1`. In a loop, for with tensors of indices "
@@ -566,17 +617,14 @@ EXERCISES = [
             ),
             Mistake(
                 "uphill",
-                "The steps go uphill: the loss is made larger. `backward` on the loss itself, and the optimizer goes "
-                "down.",
+                "The steps go uphill: the loss is made larger. Call `backward` on the loss itself; the optimizer goes down.",
                 {"loss.backward()": "(-loss).backward()"},
             ),
             Mistake(
                 "optimizer-bypassed",
                 "The weights move by the rate times the gradient, and the optimizer is left out: its momentum, or with "
                 "AdamW its averages, are missing. `optimizer.step()` does it all.",
-                {
-                    "optimizer.step()": "[p.data.sub_(optimizer.defaults['lr'] * p.grad) for p in model.parameters()]"
-                },
+                {"optimizer.step()": "[p.data.sub_(optimizer.defaults['lr'] * p.grad) for p in model.parameters()]"},
             ),
             Mistake(
                 "first-batch-only",
@@ -585,7 +633,7 @@ EXERCISES = [
             ),
             Mistake(
                 "first-step-only",
-                "Only one batch is used and one loss comes back. The `return` stands inside the loop.",
+                "Only the first batch's loss comes back. Does the `return` stand inside the loop?",
                 {"        losses.append(loss.item())": "        losses.append(loss.item())\n        return losses"},
             ),
             Mistake(
@@ -633,6 +681,11 @@ EXERCISES = [
                 {" * (step + 1) / config.warmup_steps": ""},
             ),
             Mistake(
+                "warm-up-to-one",
+                "The warm-up rises to 1. It rises to config.learning_rate: multiply by it.",
+                {"config.learning_rate * (step + 1)": "(step + 1)"},
+            ),
+            Mistake(
                 "cosine-from-the-start",
                 "The cosine rules the first steps too. During the warm-up the rate rises by equal parts: a case of "
                 "its own.",
@@ -643,6 +696,12 @@ EXERCISES = [
                 "The progress counts the warm-up too, so the cosine does not begin at the highest rate. Progress is 0 "
                 "at the end of the warm-up and 1 at config.steps.",
                 {"(step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)": "step / config.steps"},
+            ),
+            Mistake(
+                "warm-up-not-subtracted",
+                "The progress does not begin at 0 when the warm-up ends. Subtract the warm-up from the step too: "
+                "step − config.warmup_steps.",
+                {"(step - config.warmup_steps) /": "step /"},
             ),
             Mistake(
                 "progress-of-all-steps",
@@ -662,8 +721,7 @@ EXERCISES = [
             ),
             Mistake(
                 "final-as-rate",
-                "The final rate is taken as it stands. It is a share of the highest: multiply by "
-                "config.learning_rate.",
+                "The final rate is taken as it stands. It is a share of the highest: multiply by config.learning_rate.",
                 {"final = config.learning_rate * config": "final = config"},
             ),
             Mistake(
@@ -680,6 +738,12 @@ EXERCISES = [
                 "The final rate is added on top, so the peak is too high. The cosine spans only what lies between: "
                 "the highest rate minus the final one.",
                 {"(config.learning_rate - final)": "config.learning_rate"},
+            ),
+            Mistake(
+                "factor-not-rate",
+                "After the warm-up the factor itself comes back. It says how much is left of the way from the highest "
+                "rate to the final one: final + (highest − final) · factor.",
+                {"return final + (config.learning_rate - final) * (1": "return (1"},
             ),
             Mistake(
                 "straight-line",
@@ -744,8 +808,8 @@ EXERCISES = [
             ),
             Mistake(
                 "temperature-ignored",
-                "The temperature has no effect, except perhaps at 0. It divides the logits, before the softmax: "
-                "dividing probabilities is undone when they are scaled to sum to 1.",
+                "Apart from 0, the temperature has no effect. It divides the logits, before the softmax; a division of the "
+                "probabilities is undone when they are scaled to sum to 1.",
                 {"logits / temperature": "logits"},
             ),
             Mistake(
@@ -769,7 +833,9 @@ EXERCISES = [
                 "greedy-gives-the-token",
                 "At temperature 0 the likeliest token's number comes back. Return probabilities: 1 for this token and "
                 "0 for the others.",
-                {"torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)": "logits.argmax(-1)"},
+                {
+                    "torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)": "logits.argmax(-1)"
+                },
             ),
             Mistake(
                 "softmax-over-first-axis",
@@ -794,8 +860,8 @@ EXERCISES = [
             ),
             Mistake(
                 "top-k-after-sampling",
-                "The tokens that top_k keeps have the same probability as before the cut, as if it came after the draw: "
-                "what the others held is lost, and the row sums to less than 1. Cut, scale to sum to 1, then draw.",
+                "The tokens that top_k keeps have the same probability as before the cut, as if the draw had been "
+                "made already: what the others held is lost, and the row sums to less than 1. Cut, scale to sum to 1, then draw.",
                 {
                     "= 0\n        probabilities = probabilities / probabilities.sum(-1, keepdim=True)\n": "= 0\n",
                     "top_p, 0)\n    probabilities": "top_p, 0)\n        probabilities",
@@ -817,6 +883,11 @@ EXERCISES = [
                 "top_p has no effect. The fewest likeliest tokens that together reach p stay, the others get the "
                 "probability 0.",
                 {"if top_p is not None and top_p < 1": "if False"},
+            ),
+            Mistake(
+                "one-cut-only",
+                "When both are given, top_k cuts and top_p does not. Both do: top_k first, then top_p on what is left.",
+                {"if top_p is not None and": "elif top_p is not None and"},
             ),
             Mistake(
                 "top-p-off-by-one",
@@ -868,7 +939,9 @@ EXERCISES = [
                 "put-back-by-gather",
                 "After sorting, the numbers are put back by reading at `order`, which shuffles them once more. "
                 "Place i of the sorted ones belongs at place order[i]: `scatter`.",
-                {"torch.zeros_like(probabilities).scatter(-1, order, probabilities)": "probabilities.gather(-1, order)"},
+                {
+                    "torch.zeros_like(probabilities).scatter(-1, order, probabilities)": "probabilities.gather(-1, order)"
+                },
             ),
             Mistake(
                 "cut-with-zero",

@@ -70,8 +70,8 @@ def write_report(grades: list[Grade], path: Path) -> None:
     parts = [_summary(grades), _trouble(grades)]
     for lesson in lessons:
         handed_in = [one for one in grades if lesson in one.lessons]
-        parts += [f"<h2>Lesson {lesson}</h2>", _exercises(lesson, handed_in), _mistakes_made(lesson, handed_in)]
-        parts += ["<h3>Who did what</h3>", _students(lesson, handed_in)]
+        parts += [f"<h2>Lesson {lesson}</h2>", _exercises(lesson, handed_in), _students(lesson, handed_in)]
+        parts += [_mistakes_made(lesson, handed_in)]
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -123,13 +123,13 @@ def _exercises(lesson: str, grades: list[Grade]) -> str:
     for kind, (_, colour) in KINDS.items():
         counts = [kinds[name][kind] for name in names]
         bars = ax.barh(names, counts, left=start, color=colour, label=kind)
-        ax.bar_label(bars, [str(n) if n else "" for n in counts], label_type="center", color="white", weight="bold")
+        ax.bar_label(bars, [str(n) if n else "" for n in counts], label_type="center", color="black")
         start = [a + b for a, b in zip(start, counts)]
     ax.invert_yaxis()
     ax.set_xlabel("submissions")
     ax.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside upper center", ncols=len(KINDS), fontsize=10)
-    said = [f"{name}: {', '.join(f'{n} {kind}' for kind, n in kinds[name].items())}" for name in names]
+    said = [f"{name}: {', '.join(f'{kinds[name][kind]} {kind}' for kind in KINDS)}" for name in names]
     picture = _picture(figure, f"Bars, how many submissions got each exercise. {'; '.join(said)}.")
     return f"<h3>How many got each exercise</h3>{picture}{_table(['exercise', *KINDS], rows, numbers=True)}"
 
@@ -180,7 +180,7 @@ def _students(lesson: str, grades: list[Grade]) -> str:
         body += (
             f'<tr><th scope="row">{html.escape(one.submission)}</th><td class="number">{points:g}</td>{cells}</tr>\n'
         )
-    return f'<div class="wide"><table>{_head(head)}<tbody>{body}</tbody></table></div>'
+    return f'<h3>Who did what</h3><div class="wide"><table>{_head(head)}<tbody>{body}</tbody></table></div>'
 
 
 def _student_cell(one: Grade, exercise: str) -> str:
