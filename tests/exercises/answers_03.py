@@ -376,7 +376,8 @@ RIGHT = {
     "sliding_window_mask": [window_by_loop, window_by_steps, window_by_abs, window_by_triangles],
     "attention_pattern": [
         pattern_by_exponentials, pattern_by_loop, pattern_with_nan_replaced, pattern_with_the_lowest_number,
-        pattern_by_an_added_mask, pattern_of(lambda s, m: zeros_for_empty_rows(torch.where(m, s, -INFINITY).softmax(-1), m)),
+        pattern_by_an_added_mask,
+        pattern_of(lambda s, m: zeros_for_empty_rows(torch.where(m, s, -INFINITY).softmax(-1), m)),
     ],
     "split_heads": [
         split_by_loop, split_by_permute, split_by_slices,

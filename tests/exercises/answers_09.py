@@ -639,9 +639,8 @@ WRONG = {
         ("inputs-and-targets-swapped", "axes-swapped"): [changed_windows(lambda x, y: (y.T, x.T))],
     },
     "bigram_probabilities": {
-        "no-smoothing": [
-            pairs(neighbours, start=0.0), counted(lambda c: c / c.sum(1, keepdim=True).clamp_min(1))
-        ],
+        "no-smoothing": [pairs(neighbours, start=0.0)],
+        "rows-of-zeros": [counted(lambda c: c / c.sum(1, keepdim=True).clamp_min(1))],
         "only-zeros-raised": [counted(lambda c: F.normalize(torch.where(c == 0, 1, c), p=1, dim=1))],
         "smoothing-not-in-total": [counted(lambda c: (c + 1) / c.sum(1, keepdim=True))],
         "smoothing-after-division": [counted(lambda c: c / c.sum(1, keepdim=True) + 1)],

@@ -5,6 +5,7 @@ What was measured lands in tests/artefacts: fuzz.csv, and confusion.csv with the
 
 import csv
 import functools
+import gc
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -88,12 +89,14 @@ def fuzzed(exercise: Exercise, at_least: int = MUTANTS) -> Fuzzed:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread_and_little_time():
+    gc.freeze()  # what the tests have gathered until here is no check's to clean up
     threads, limits = torch.get_num_threads(), checking.limits
     torch.set_num_threads(1)
     checking.limits = functools.partial(guard.limits, seconds=SECONDS)
     yield
     torch.set_num_threads(threads)
     checking.limits = limits
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,11 +12,13 @@ combined, and the catalogue holds no second copy of anything:
 
 import __future__
 
+import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from types import CodeType
 
 POINTS = {"easy": 1, "medium": 2, "hard": 3}
 
@@ -53,7 +55,7 @@ class Exercise:
     def points(self) -> int:
         return POINTS[self.difficulty]
 
-    @cached_property
+    @functools.cached_property
     def source(self) -> str:
         """The source of the reference and its helpers, the reference last."""
         return "\n\n".join(inspect.getsource(function) for function in (*self.helpers, self.reference))
@@ -70,7 +72,14 @@ class Exercise:
         names = {}
         for function in (*self.helpers, self.reference):
             names |= vars(sys.modules[function.__module__])
-        # The annotations stay text: nothing looks at them here.
-        flags = __future__.annotations.compiler_flag
-        exec(compile(source, f"<{self.name}>", "exec", flags=flags, dont_inherit=True), names)
+        for function in re.split(r"\n\n(?=def )", source):
+            exec(_compiled(function, self.name), names)
         return names[self.reference.__name__]
+
+
+@functools.cache
+def _compiled(source: str, name: str) -> CodeType:
+    """One function's code. Most mistakes change one function of several, and the others are compiled once."""
+    # The annotations stay text: nothing looks at them here.
+    flags = __future__.annotations.compiler_flag
+    return compile(source, f"<{name}>", "exec", flags=flags, dont_inherit=True)

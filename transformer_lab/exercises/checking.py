@@ -111,13 +111,13 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _try(function: Callable, arguments: tuple) -> Outcome:
+def _try(function: Callable, arguments: tuple, watch_input: bool = True) -> Outcome:
     given = copy.deepcopy(arguments)
     try:
         value = function(*given)
     except (Exception, SystemExit) as error:
         return Outcome(error=error)
-    changed = any(_can_be_compared(b) and not agree(b, a) for b, a in zip(arguments, given))
+    changed = watch_input and any(_can_be_compared(b) and not agree(b, a) for b, a in zip(arguments, given))
     return Outcome(
         value,
         changed_input=changed,
@@ -149,11 +149,13 @@ def _try_all(exercise: Exercise, function: Callable) -> dict[str, Outcome]:
     return outcomes
 
 
-def _differ(one, other) -> bool:
-    """Whether two answers to the same input hold different numbers; of other things equality may say little."""
-    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        with contextlib.suppress(RecursionError):  # a list that was appended to itself
-            return any(map(_differ, one, other))
+def _differ(one, other, depth: int = 3) -> bool:
+    """Whether two answers to the same input hold different numbers; of other things equality may say little.
+
+    No answer nests deeper than `depth`, but for a list that was appended to itself, which has no end.
+    """
+    if depth and isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return any(_differ(a, b, depth - 1) for a, b in zip(one, other))
     return isinstance(one, Tensor | int | float) and not agree(one, other)
 
 
@@ -201,7 +203,7 @@ class Behaviour:
 
     def _on(self, name: str) -> Outcome:
         if name not in self.outcomes:
-            self.outcomes[name] = _try(self.function, probes(self.exercise)[name])
+            self.outcomes[name] = _try(self.function, probes(self.exercise)[name], watch_input=False)
         return self.outcomes[name]
 
 

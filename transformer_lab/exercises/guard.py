@@ -3,7 +3,7 @@
 import ctypes
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 try:
@@ -46,14 +46,16 @@ def _time_limit(seconds: float) -> Iterator[None]:
         watcher.start()
         yield
     finally:
-        while watcher.is_alive():
-            with suppress(TimeIsUp):  # it may come between the last step of the guarded code and this one
+        while True:
+            try:  # it may come between the last step of the guarded code and this one
                 finished.set()
                 watcher.join()
-        # One that was raised and not yet delivered comes in these steps. To take it back with a NULL in its place
-        # would leave the interpreter looking for it at every step, and never getting on under a profiler.
-        with suppress(TimeIsUp):
-            for _ in range(3):
+                # One raised and not yet delivered comes in these steps. To take it back, with a NULL in its place,
+                # would leave the interpreter looking for it at every step, and stuck under a profiler or debugger.
+                for _ in range(3):
+                    pass
+                break
+            except TimeIsUp:
                 pass
 
 

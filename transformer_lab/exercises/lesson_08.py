@@ -95,7 +95,7 @@ def logits_probes() -> dict[str, tuple]:
         return gaussian(batch, seq, d_model), blocks, scaled_norm(d_model), gaussian(vocab_size, d_model, seed=1)
 
     table = exactly([[1, 0], [0, 1], [1, 1]])
-    bent = [nn.Threshold(0, 2), nn.Tanh(), nn.Threshold(0.5, -1)]  # not monotone, so that the likeliest token changes too
+    bent = [nn.Threshold(0, 2), nn.Tanh(), nn.Threshold(0.5, -1)]  # not monotone: the likeliest token changes too
     return {
         "one block, no norm": (exactly([[[1, -2]]]), [nn.ReLU()], nn.Identity(), table),
         "no block, no norm": (exactly([[[1, 2]]]), [], nn.Identity(), table),

@@ -411,6 +411,15 @@ EXERCISES = [
                 {"torch.ones(vocab_size": "torch.zeros(vocab_size"},
             ),
             Mistake(
+                "rows-of-zeros",
+                "The counts are not raised by one. A pair that was never seen gets the probability 0, and a token that "
+                "was never seen a row that does not sum to 1.",
+                {
+                    "torch.ones(vocab_size": "torch.zeros(vocab_size",
+                    "counts / counts.sum(1, keepdim=True)": "(counts / counts.sum(1, keepdim=True)).nan_to_num(0)",
+                },
+            ),
+            Mistake(
                 "only-zeros-raised",
                 "Only the counts of 0 are raised to 1. Every count is raised by one, so that a pair seen once is still "
                 "likelier than one never seen.",
@@ -513,8 +522,6 @@ EXERCISES = [
                 {"ids[:-1], ids[1:]": "ids, ids.roll(-1)", "len(ids) - 1": "len(ids)"},
             ),
         ),
-        # Rows of 0 / 0 caught, for those who begin with a table of zeros.
-        styles=({"counts / counts.sum(1, keepdim=True)": "(counts / counts.sum(1, keepdim=True)).nan_to_num(0)"},),
         hints=(
             "Start from a table of ones, (vocab_size, vocab_size). The pairs are `zip(ids[:-1], ids[1:])`.",
             "Count each pair in its place, `counts[previous, following] += 1`. In a loop, for with tensors of indices "
