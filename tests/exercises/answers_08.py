@@ -379,7 +379,6 @@ WRONG = {
         "blocks-unchained": [blocks_unchained],
         "blocks-skipped": [lambda x, blocks, norm, table: F.linear(norm(x), table)],
         "first-block-only": [lambda x, blocks, norm, table: norm(blocks[0](x) if blocks else x) @ table.T],
-        "last-block-missing": [lambda x, blocks, norm, table: right_logits(x, blocks[: len(blocks) - 1], norm, table)],
         "returned-inside-the-loop": [return_in_the_loop],
         "residual-twice": [residual_again],
         "last-position-only": [lambda *given: right_logits(*given)[:, -1:]],

@@ -22,7 +22,8 @@ COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 PAIRS = {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
 SIBLINGS = [
     {"sum", "mean", "prod", "amax", "amin"}, {"max", "min", "mean", "sum"}, {"argmax", "argmin"}, {"any", "all"},
-    {"std", "var"}, {"sin", "cos", "tanh"}, {"exp", "exp2", "expm1"}, {"log", "log2", "log1p"}, {"sqrt", "rsqrt", "square"},
+    {"std", "var"}, {"sin", "cos", "tanh"}, {"exp", "exp2", "expm1"}, {"log", "log2", "log1p"},
+    {"sqrt", "rsqrt", "square"},
     {"tril", "triu"}, {"softmax", "log_softmax", "sigmoid"}, {"relu", "gelu", "tanh", "abs", "neg"},
     {"ones", "zeros"}, {"ones_like", "zeros_like"}, {"cumsum", "cumprod"}, {"stack", "cat"}, {"floor", "ceil", "round"},
     {"topk", "sort"}, {"values", "indices"}, {"clamp_min", "clamp_max"}, {"minimum", "maximum"}, {"inf", "pi", "e"},

@@ -69,6 +69,7 @@ def scores_probes() -> dict[str, tuple]:
         "the dog chased": (QUERY, KEY),
         "2 queries, 3 keys, d_head = 5": (gaussian(2, 5), gaussian(3, 5, seed=1)),
         "4 queries, 4 keys, d_head = 4": (gaussian(4, 4), gaussian(4, 4, seed=1)),
+        "3 queries, 3 keys, d_head = 3": (gaussian(3, 3), gaussian(3, 3, seed=1)),
         "2 sentences, 3 heads, 4 queries, 5 keys, d_head = 6": (gaussian(2, 3, 4, 6), gaussian(2, 3, 5, 6, seed=1)),
         "d_head = 1": (gaussian(2, 1), gaussian(3, 1, seed=1)),
     }

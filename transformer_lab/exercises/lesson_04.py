@@ -96,7 +96,7 @@ def shift_probes() -> dict[str, tuple]:
 
 def rotation_probes() -> dict[str, tuple]:
     def probe(*shape: int) -> tuple:
-        angles = gaussian(shape[-2], shape[-1] // 2, seed=1)
+        angles = 3 * gaussian(shape[-2], shape[-1] // 2, seed=1)  # in all four quadrants
         return gaussian(*shape), angles.cos(), angles.sin()
 
     third = exactly([[math.pi / 3]])

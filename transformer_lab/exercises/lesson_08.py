@@ -77,7 +77,7 @@ def embed_probes() -> dict[str, tuple]:
     return {
         "the same token twice": (torch.tensor([[1, 1]]), token_table, position_table),
         "one token, a context of one": (torch.tensor([[1]]), token_table, position_table[:1]),
-        "as many tokens as the context holds": probe(7, 4, 3, batch=2, seq=4),
+        "as many tokens as the context holds": probe(7, 4, 2, batch=2, seq=4),
         "as many sentences as tokens in each": probe(5, 9, 4, batch=3, seq=3),
         "three sentences of five tokens": probe(11, 9, 6, batch=3, seq=5),
     }
@@ -389,11 +389,6 @@ EXERCISES = [
                 "first-block-only",
                 "Only the first block is used.",
                 {"in blocks": "in blocks[:1]"},
-            ),
-            Mistake(
-                "last-block-missing",
-                "The last block is not used.",
-                {"in blocks": "in blocks[:-1]"},
             ),
             Mistake(
                 "returned-inside-the-loop",

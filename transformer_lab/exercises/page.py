@@ -1,6 +1,6 @@
 """The catalogue's page, CATALOGUE.md, and its picture: generated from the exercises, and measured.
 
-    python -m transformer_lab.exercises catalogue
+python -m transformer_lab.exercises catalogue
 """
 
 import json
@@ -53,7 +53,7 @@ def main(folder: Path = FOLDER) -> None:
 
 
 def confusion(exercise: Exercise) -> np.ndarray:
-    """(made, called): 1 where the check gives the mistake of the row the name of the column; last, no name and right."""
+    """(made, called): 1 where the check calls the mistake of the row what the column says; last, no name and right."""
     ids = [mistake.id for mistake in exercise.mistakes]
     called = np.zeros((len(ids), len(ids) + 2), dtype=int)
     for made, mistake in enumerate(exercise.mistakes):
@@ -98,13 +98,13 @@ def _plain(words: str) -> str:
 
 
 def claims(notebooks: Path = NOTEBOOKS) -> list[tuple[str, str, str]]:
-    """(id, notebook, claim) for every cell tagged claim:ID, in the lessons' order; the claim is what stands quoted above."""
+    """(id, notebook, claim) for every cell tagged claim:ID, in the lessons' order; the claim stands quoted above it."""
     found = []
     for path in sorted(notebooks.glob("*.ipynb")):
         quoted = ""
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "markdown":
-                quotes = re.findall(r'^(?:#+ |\*\*)"(.+?)[.]?"', "".join(cell["source"]), re.MULTILINE)
+                quotes = re.findall(r'^(?:#+ |\*\*)(?:`[a-z-]+`: )?"(.+?)[.]?"', "".join(cell["source"]), re.MULTILINE)
                 quoted = quotes[-1] if quotes else quoted
             for tag in cell["metadata"].get("tags", ()):
                 if tag.startswith("claim:"):
