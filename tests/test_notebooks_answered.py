@@ -20,7 +20,7 @@ from transformer_lab.exercises import EXERCISES
 {name} = EXERCISES["{name}"].variant()
 {name}.__name__ = "{name}"
 """
-WRONG = RIGHT.replace("variant()", 'variant(EXERCISES["{name}"].mistakes[0].patch)')
+WRONG = RIGHT.replace("variant()", 'variant(EXERCISES["{name}"].mistakes[0])')
 
 
 def answered(path: Path, answer: str) -> dict[str, dict]:

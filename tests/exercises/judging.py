@@ -41,7 +41,7 @@ def does_the_same(exercise: Exercise, ids: tuple[str, ...], outcomes: list[Outco
 
 @functools.cache
 def _on_fresh_inputs_with(exercise: Exercise, ids: tuple[str, ...]) -> list[list[Outcome]]:
-    patches = [mistake.patch for mistake in exercise.mistakes if mistake.id in ids]
-    variants = [exercise.variant(*order, *style) for order in (patches, patches[::-1])
+    mistakes = [mistake for mistake in exercise.mistakes if mistake.id in ids]
+    variants = [exercise.variant(*order, *style) for order in (mistakes, mistakes[::-1])
                 for style in ((), *((style,) for style in exercise.styles))]  # fmt: skip
     return [on_fresh_inputs(exercise, variant) for variant in variants if variant]

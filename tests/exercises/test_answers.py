@@ -1,39 +1,21 @@
 """Every check on answers that learners write: right ones pass, known mistakes are named, unknown ones are not.
 
-The answers lie in answers_NN.py, one file a lesson:
-RIGHT    exercise → right answers, written differently
-WRONG    exercise → id, or ids of two together → answers that make that mistake, written without the catalogue
-UNKNOWN  exercise → wrong answers that no mistake of the catalogue explains
-FRESH    exercise → a function of a seed that gives inputs no check knows
+The answers are judging.py's; there it says what RIGHT, WRONG, UNKNOWN and FRESH hold.
 """
 
-import copy
 import itertools
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 
-from transformer_lab.exercises import EXERCISES, LESSONS
-from transformer_lab.exercises.checking import Outcome, _try, run
-
-NUMBERS = [lesson.__name__[-2:] for lesson in LESSONS]
-NUMBERS = [number for number in NUMBERS if Path(__file__).with_name(f"answers_{number}.py").exists()]
-ANSWERS = [import_module(f"tests.exercises.answers_{number}") for number in NUMBERS]
-RIGHT, WRONG, UNKNOWN, FRESH = (
-    {name: answers for module in ANSWERS for name, answers in getattr(module, kind).items()}
-    for kind in ("RIGHT", "WRONG", "UNKNOWN", "FRESH")
-)
+from tests.exercises.judging import RIGHT, UNKNOWN, WRONG, does_the_same, on_fresh_inputs
+from transformer_lab.exercises import EXERCISES
+from transformer_lab.exercises.checking import run
 
 each_exercise = pytest.mark.parametrize("exercise", [EXERCISES[n] for n in RIGHT], ids=list(RIGHT))
 
 
 def cases(answers: dict[str, list]) -> list:
     return [pytest.param(n, f, id=f"{n}-{i}") for n, functions in answers.items() for i, f in enumerate(functions)]
-
-
-def on_fresh_inputs(exercise, function) -> list[Outcome]:
-    return [_try(function, copy.deepcopy(given)) for seed in (100, 200) for given in FRESH[exercise.name](seed)]
 
 
 @each_exercise
@@ -75,7 +57,7 @@ def test_an_unknown_mistake_gets_no_name(name, answer):
 @each_exercise
 def test_every_mistake_changes_what_it_says_it_changes(exercise):
     for mistake in exercise.mistakes:
-        for old, new in mistake.patch.items():
+        for old, new in (mistake.patch | mistake.also).items():
             assert old in exercise.source and old != new, (mistake.id, old)
 
 
@@ -83,7 +65,7 @@ def test_every_mistake_changes_what_it_says_it_changes(exercise):
 def test_every_mistake_alone_is_named_and_no_two_are_confused(exercise):
     ids = [mistake.id for mistake in exercise.mistakes]
     assert len(ids) == len(set(ids))
-    named = {mistake.id: run(exercise, exercise.variant(mistake.patch)).mistakes for mistake in exercise.mistakes}
+    named = {mistake.id: run(exercise, exercise.variant(mistake)).mistakes for mistake in exercise.mistakes}
     assert named == {id: (id,) for id in ids}
 
 
@@ -91,7 +73,7 @@ def test_every_mistake_alone_is_named_and_no_two_are_confused(exercise):
 def test_two_mistakes_together_are_named(exercise):
     """By their names, or by others that do the same, on inputs that the check has never seen too."""
     for one, other in itertools.combinations(exercise.mistakes, 2):
-        both = exercise.variant(one.patch, other.patch) or exercise.variant(other.patch, one.patch)
+        both = exercise.variant(one, other) or exercise.variant(other, one)
         if both is None:
             continue
         verdict = run(exercise, both)
@@ -100,20 +82,11 @@ def test_two_mistakes_together_are_named(exercise):
 
 def assert_named_truly(exercise, function, verdict, what: str) -> None:
     """What was named does what the function does, on fresh inputs; one that always raises needs no name."""
-    outcomes = on_fresh_inputs(exercise, function)
     if not verdict.probes or not (verdict.right or any(verdict.probes.values()) or verdict.pair or verdict.mistakes):
         return
     assert verdict.mistakes, f"{what}: {verdict}"
-    patches = [mistake.patch for mistake in exercise.mistakes if mistake.id in verdict.mistakes]
-    variants = [exercise.variant(*order, *style) for order in (patches, patches[::-1])
-                for style in ((), *((style,) for style in exercise.styles))]  # fmt: skip
-    assert any(
-        all(
-            ours.agrees(theirs, 1e-3) for ours, theirs in zip(on_fresh_inputs(exercise, variant), outcomes, strict=True)
-        )
-        for variant in variants
-        if variant
-    ), f"{what} was called {verdict.mistakes}"
+    outcomes = on_fresh_inputs(exercise, function)
+    assert does_the_same(exercise, verdict.mistakes, outcomes), f"{what} was called {verdict.mistakes}"
 
 
 @each_exercise

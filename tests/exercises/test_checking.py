@@ -181,7 +181,8 @@ def test_equal_answers(expected, answer):
         (0.5, None, "expected 0.5, yours returns None (is a return missing?)"),
         (0.5, torch.zeros(2, 3), "expected 0.5, yours is a tensor of shape (2, 3)"),
         ((1, 2), torch.zeros(2), "expected 2 things, yours is a Tensor"),
-        ((1, 2), None, "expected 2 things, yours is None"),
+        ((1, 2), None, "expected 2 things, yours returns None (is a return missing?)"),
+        ((1, torch.ones(2)), (1, None), "number 2 of the 2 things that you return: expected a tensor, yours is None"),
         ((1, 2), (1, 2, 3), "expected 2 things, yours has 3"),
         ((1, 2), (1, 3), "number 2 of the 2 things that you return: expected 2, yours 3"),
         (torch.ones(2), None, "expected a tensor, yours returns None (is a return missing?)"),
@@ -211,8 +212,18 @@ def test_check_finds_the_exercise_by_the_functions_name():
 
 
 def test_check_names_the_exercises_there_are():
-    with pytest.raises(ValueError, match="must bear an exercise's name .*softmax.*; got '<lambda>'"):
+    def soft_max(scores): ...
+
+    with pytest.raises(ValueError, match="must bear an exercise's name, such as softmax.*; got 'soft_max'"):
+        check(soft_max)
+    with pytest.raises(ValueError, match="got '<lambda>'"):
         check(lambda x: x)
+    with pytest.raises(
+        ValueError, match=r"the function itself, as in check\(softmax\); got a Tensor of shape \(2, 3\)"
+    ):
+        check(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"check\(softmax\), without quotes"):
+        check("softmax")
 
 
 def test_no_two_exercises_share_a_name():
@@ -252,6 +263,7 @@ def test_a_function_that_changes_its_input_is_told_so():
     verdict = run(exercise, double_in_place)
     assert verdict.right is False and verdict.mistakes == ("changes-its-input",)
     assert "changes what it was given" in verdict.text
+    assert "  x = tensor, 1: [2.0]\nafterwards x = tensor, 1: [4.0]\n" in verdict.text
     assert (verdict.points, verdict.out_of) == (1, 2)  # half of a medium one's
 
 
@@ -316,13 +328,6 @@ def test_without_a_name_it_says_what_is_right_and_what_is_wrong():
     assert verdict.points == round(2 / 3, 2)
 
 
-def test_a_mistake_that_never_ends_costs_its_name_only():
-    mistakes = (*SHIFT.mistakes, Mistake("endless", "It never ends.", {"return": "while True: pass\n    return"}))
-    exercise = Exercise(tripled_and_shifted, SHIFT.probes, mistakes=mistakes)
-    assert run(exercise, lambda x: 3 * x).mistakes == ("not-shifted",)
-    assert run(exercise, lambda x: 4 * x).mistakes == ()
-
-
 def raising(x):
     raise KeyError("x")
 
@@ -334,9 +339,12 @@ def test_nothing_but_exceptions_is_no_mistake_of_the_catalogue():
     assert run(exercise, lambda x, weights: raising(x)).mistakes == ()
 
 
-def test_a_change_that_finds_nothing_to_change_cannot_be_combined():
-    assert SHIFT.variant({"3 * x": "2 * x"}, {"3 * x": "4 * x"}) is None
-    assert SHIFT.variant({"3 * x": "2 * x"}, {"y + 1": "y"})(torch.tensor(5.0)) == 10
+def test_mistakes_whose_words_overlap_cannot_be_combined():
+    doubled, shifted = SHIFT.mistakes
+    other = Mistake("quadrupled", "Four times, not three.", {"3 * x": "4 * x", "y + 1": "y + 2"})
+    assert SHIFT.variant(doubled, other) is None  # half of it is left to change, and half a mistake is another one
+    assert SHIFT.variant(doubled, shifted)(torch.tensor(5.0)) == 10
+    assert SHIFT.variant(doubled, Mistake("both", "", {"y + 1": "y"}, also={"3 * x": "9 * x"}))(torch.tensor(5.0)) == 10
 
 
 # ---------------------------------------------------------------- anything may happen
@@ -353,12 +361,60 @@ def endless(x, weights):
 def swallows_everything(x, weights):
     while True:
         try:
-            while True:
-                pass
+            len(range(10))
         except:  # noqa: E722
-            if weights is None:
-                return x
-            weights = None
+            pass
+
+
+def torch_raises(x, weights):
+    return x & x  # torch raises a NotImplementedError
+
+
+def test_an_error_of_torchs_own_is_no_missing_answer():
+    verdict = run(DOUBLE, torch_raises)
+    assert verdict.right is False and "Your function raised NotImplementedError: " in verdict.text
+
+
+def test_an_error_in_a_function_beside_it_is_found_there():
+    def helper(x):
+        return x.view(7)
+
+    text = repr(run(DOUBLE, lambda x, weights: helper(x)))
+    assert ", in helper:  return x.view(7)\n" in text
+
+
+def test_an_error_without_words_leaves_no_colon():
+    def silent(x, weights):
+        raise ValueError
+
+    def polite(x, weights):
+        raise ValueError("Two, please.")
+
+    assert "Your function raised ValueError, in line 2 of your function:  raise" in run(DOUBLE, silent).text
+    assert (
+        "Your function raised ValueError: Two, please, in line 2 of your function:  raise" in run(DOUBLE, polite).text
+    )
+
+
+def test_a_print_comes_once_an_input(capsys):
+    def chatty(x, weights):
+        print("looking")
+        return 2 * x
+
+    assert run(DOUBLE, chatty).right is True
+    assert capsys.readouterr().out == 3 * "looking\n"
+
+
+def test_what_the_shown_input_shows_is_named_first():
+    exercise = Exercise(
+        tripled_and_shifted,
+        lambda: {"one": (torch.tensor([1.0]),), "zero": (torch.tensor([0.0]),), "two": (torch.tensor([2.0, 5.0]),)},
+        mistakes=(
+            Mistake("tripled-beyond-two", "", {"3 * x": "torch.where(x > 2, 2 * x, 3 * x)"}),
+            Mistake("not-shifted", "The 1 is missing.", {"y + 1": "y"}),
+        ),
+    )
+    assert run(exercise, lambda x: torch.where(x > 2, 2 * x, 3 * x)).mistakes == ("not-shifted", "tripled-beyond-two")
 
 
 def test_an_endless_loop_is_stopped_and_python_goes_on():
@@ -366,8 +422,9 @@ def test_an_endless_loop_is_stopped_and_python_goes_on():
     verdict = run(DOUBLE, endless)
     assert time.monotonic() - started < 30  # two seconds, on a machine however busy
     assert verdict.right is False and verdict.probes == dict.fromkeys(double_probes(), False)
-    assert "Your function was stopped after 2 seconds, in line" in verdict.text
-    assert "Is there a loop that never ends?" in verdict.text
+    assert "Your function had not finished after 2 seconds and was stopped, in line" in verdict.text
+    assert "Is there a loop that never ends" in verdict.text
+    assert "Not finished: one number.\nNot tried: below zero; large.\n" in verdict.text
     assert run(DOUBLE, lambda x, weights: x + x).right is True
 
 

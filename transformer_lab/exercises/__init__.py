@@ -9,6 +9,7 @@ Each lesson_NN.py declares its lesson's exercises: the reference (the package's 
 one), probes (named inputs in general position, simplest first) and the mistakes that the check knows by name.
 """
 
+import difflib
 from collections import Counter
 from collections.abc import Callable
 
@@ -34,9 +35,12 @@ class Hint(str):
     __repr__ = str.__str__
 
 
-def check(function: Callable) -> Verdict:
+def check(function) -> Verdict:
     """Compare the function with the reference of the exercise that bears its name."""
-    return run(find(function), function)
+    exercise = find(function)
+    if not callable(function):
+        raise ValueError(f"function must be the function itself: check({exercise.name}), without quotes")
+    return run(exercise, function)
 
 
 def hint(function: Callable | str) -> Hint:
@@ -54,9 +58,19 @@ def solution(function: Callable | str) -> Code:
     return Code(find(function).source, language="python")
 
 
-def find(function: Callable | str) -> Exercise:
+def find(function) -> Exercise:
     """The exercise of that name, or of that function's name."""
-    name = function if isinstance(function, str) else getattr(function, "__name__", repr(function))
-    if name not in EXERCISES:
-        raise ValueError(f"function must bear an exercise's name ({', '.join(EXERCISES)}); got {name!r}")
-    return EXERCISES[name]
+    name = function if isinstance(function, str) else getattr(function, "__name__", None)
+    if name in EXERCISES:
+        return EXERCISES[name]
+    if name is None:
+        raise ValueError(f"function must be the function itself, as in check(softmax); got {_shortly(function)}")
+    alike = " or ".join(difflib.get_close_matches(name, EXERCISES, n=3, cutoff=0.4))
+    raise ValueError(
+        f"function must bear an exercise's name, such as {alike or 'softmax'}; got {name!r}. "
+        "CATALOGUE.md in the folder of this module lists all of them."
+    )
+
+
+def _shortly(value) -> str:
+    return f"a {type(value).__name__}" + (f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else "")

@@ -17,7 +17,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType
 
 POINTS = {"easy": 1, "medium": 2, "hard": 3}
@@ -30,6 +30,7 @@ class Mistake:
     id: str
     why: str
     patch: dict[str, str]
+    also: dict[str, str] = field(default_factory=dict)  # changed too, where another mistake has left it to change
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +61,20 @@ class Exercise:
         """The source of the reference and its helpers, the reference last."""
         return "\n\n".join(inspect.getsource(function) for function in (*self.helpers, self.reference))
 
-    def variant(self, *patches: dict[str, str]) -> Callable | None:
-        """The reference after these changes, one after the other; None where one of them finds nothing to change."""
+    def variant(self, *changes: Mistake | dict[str, str]) -> Callable | None:
+        """The reference after these changes, one after the other; None where they cannot be combined.
+
+        All of a mistake's patch must be there to change: half of it would be another mistake. Of a style, a part.
+        """
         source = self.source
-        for patch in patches:
+        for change in changes:
+            patch, optional = (change.patch, change.also) if isinstance(change, Mistake) else ({}, change)
             before = source
             for old, new in patch.items():
+                if old not in source:
+                    return None
+                source = source.replace(old, new)
+            for old, new in optional.items():
                 source = source.replace(old, new)
             if source == before:
                 return None

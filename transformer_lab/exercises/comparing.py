@@ -43,12 +43,15 @@ def difference(expected, answer) -> str:
     if _is_row(expected) and _is_row(answer):
         return f"expected {_row(expected)}\nyours    {_row(answer)}"
     if isinstance(expected, tuple | list):
+        if answer is None:
+            return f"expected {len(expected)} things, yours returns None (is a return missing?)"
         if not isinstance(answer, tuple | list):
             return f"expected {len(expected)} things, yours is {_kind(answer)}"
         if len(answer) != len(expected):
             return f"expected {len(expected)} things, yours has {len(answer)}"
         i = first_difference(expected, answer)
-        return f"number {i + 1} of the {len(expected)} things that you return: {difference(expected[i], answer[i])}"
+        what = difference(expected[i], answer[i]).replace("yours returns None (is a return missing?)", "yours is None")
+        return f"number {i + 1} of the {len(expected)} things that you return: {what}"
     if isinstance(expected, Tensor):
         return _tensor_difference(expected, answer)
     if isinstance(answer, Tensor) and answer.numel() != 1:

@@ -79,7 +79,9 @@ def consequences(function: Callable) -> "Consequences":
     exercise = find(function)
     if not exercise.part:
         having = ", ".join(name for name, other in EXERCISES.items() if other.part)
-        raise ValueError(f"function must be a part of a small model, one of {having}; got {exercise.name}")
+        return Consequences(
+            exercise.name, f"{exercise.name} is no part of the small models trained here. These are: {having}."
+        )
     return compare(exercise.part, function)
 
 
@@ -390,7 +392,8 @@ def _in_words(part: str, yours: Run, reference: Run) -> str:
         return "\n".join([*lines, f"With the reference the loss came down to {reference.final:.2f}."])
     unseen = "on unseen text" if backwards else "on unseen text, future cut off"
     rows = {"loss in training": (yours.final, reference.final), unseen: (yours.final_honest, reference.final_honest)}
-    lines += [f"{'nats per character':30}    yours  reference"]
+    lines += ["The loss is −ln of the probability given to the right character, on average: lower is better.", ""]
+    lines += [f"{'loss a character':30}    yours  reference"]
     lines += [f"{name:30} {a:8.2f}  {b:9.2f}" for name, (a, b) in rows.items()]
     if part == "next_token_loss":
         lines += [f"Both are measured by the reference. Yours itself came to {yours.own_loss:.2f}."]
@@ -405,7 +408,10 @@ def _judgement(part: str, yours: Run, reference: Run) -> list[str]:
     """Only what follows from the two runs. Which mistake it is, is for the check to say."""
     gap = yours.final_honest - reference.final_honest
     if abs(gap) <= 1e-3 and all(abs(a - b) <= 1e-3 for a, b in zip(yours.losses, reference.losses)):
-        return ["The losses are the same all the way: in this model, yours does what the reference does."]
+        return [
+            "The losses are the same all the way: in this model yours does what the reference does. That is less than",
+            f"check({part}) asks: it tries inputs that never come up here.",
+        ]
     lines = []
     if yours.sees_future:
         lines += ["With yours the model sees the future: changing later characters changes predictions before them."]
@@ -485,7 +491,7 @@ def _picture(runs: dict[str, Run], backwards: bool) -> Figure:
         ax.set(xlabel="step", ylim=(0, min(1.05 * highest, 12)))
     unseen.annotate("guessing by frequency", (1, _loss_of_guessing()), (-4, 3), xycoords=("axes fraction", "data"),
                     textcoords="offset points", ha="right", color="0.3", fontsize=11)  # fmt: skip
-    training.set(ylabel="loss (nats per character)", title="in training")
+    training.set(ylabel="loss a character", title="in training")
     unseen.set(title="on unseen text" if backwards else "on unseen text, future cut off")
     figure.legend(*training.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.description = f"loss by step, in two panels: in training, and on unseen text. In training: {'; '.join(said)}"

@@ -172,21 +172,21 @@ EXERCISES = [
                 "softmax-over-queries",
                 "The weights sum to 1 down the columns, over the queries. Each query shares out its attention over "
                 "the keys: the rows must sum to 1, along the last axis.",
-                {"amax(-1,": "amax(-2,", "sum(-1,": "sum(-2,"},
+                {"sum(-1,": "sum(-2,"},
+                also={"amax(-1,": "amax(-2,"},
             ),
             Mistake(
                 "softmax-over-first-axis",
                 "The softmax runs along axis 0. With one matrix these are the queries, with a batch the sentences. "
                 "The keys are the last axis, −1.",
-                {"amax(-1,": "amax(0,", "sum(-1,": "sum(0,"},
+                {"sum(-1,": "sum(0,"},
+                also={"amax(-1,": "amax(0,"},
             ),
             Mistake(
                 "softmax-over-everything",
                 "All entries together sum to 1. Each row must sum to 1 by itself: sum along the last axis only.",
-                {
-                    "scores.amax(-1, keepdim=True)": "scores.amax()",
-                    "exponentials.sum(-1, keepdim=True)": "exponentials.sum()",
-                },
+                {"exponentials.sum(-1, keepdim=True)": "exponentials.sum()"},
+                also={"scores.amax(-1, keepdim=True)": "scores.amax()"},
             ),
             Mistake(
                 "no-exponential",

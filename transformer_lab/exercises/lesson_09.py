@@ -135,10 +135,10 @@ def _train_probes() -> dict[str, tuple]:
     return {
         "one step, a table of zeros": training_run(4, 1, 2, 3, max_norm=1.0),
         "three steps, no gradient is longer than max_norm": training_run(3, 3, 1, 2, max_norm=10.0, scale=0.5, seed=1),
+        "four steps of two sentences": training_run(5, 4, 2, 3, max_norm=10.0, scale=0.5, seed=2),
         "three steps, every gradient is longer than max_norm": training_run(
             4, 3, 1, 2, max_norm=0.1, rate=2.0, scale=0.5, seed=40
         ),
-        "two steps of two sentences": training_run(5, 2, 2, 3, max_norm=10.0, scale=0.5, seed=2),
     }
 
 

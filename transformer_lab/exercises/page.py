@@ -57,7 +57,7 @@ def confusion(exercise: Exercise) -> np.ndarray:
     ids = [mistake.id for mistake in exercise.mistakes]
     called = np.zeros((len(ids), len(ids) + 2), dtype=int)
     for made, mistake in enumerate(exercise.mistakes):
-        verdict = run(exercise, exercise.variant(mistake.patch))
+        verdict = run(exercise, exercise.variant(mistake))
         # A name from outside the list (as “changes-its-input”) says nothing about which of the list it is.
         names = [ids.index(id) for id in verdict.mistakes if id in ids]
         called[made, names or [-1 if verdict.right else -2]] = 1

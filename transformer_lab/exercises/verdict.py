@@ -150,7 +150,8 @@ def _table(caption: str, numbers: Tensor, labels: list[list[str]], cmap: str, lo
         f"<tr>{''.join(_cell(v, label, cmap, low, high) for v, label in zip(row, row_labels))}</tr>"
         for row, row_labels in zip(numbers.tolist(), labels)
     )
-    return f'<table style="border-collapse: collapse"><caption style="white-space: nowrap">{caption}</caption>{rows}</table>'
+    head = f'<caption style="white-space: nowrap">{caption}</caption>'
+    return f'<table style="border-collapse: collapse">{head}{rows}</table>'
 
 
 def _cell(value: float, label: str, cmap: str, low: float, high: float) -> str:
