@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from transformer_lab.exercises import EXERCISES
+from transformer_lab.exercises.course import annotate
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -138,6 +139,15 @@ def test_its_exercises_are_announced_and_checked(path):
 def test_its_exercises_are_those_of_its_catalogue(path):
     catalogue = import_module(f"transformer_lab.exercises.lesson_{path.stem[:2]}").EXERCISES
     assert exercises(path) == [exercise.name for exercise in catalogue]
+
+
+@each_notebook
+def test_its_exercises_are_marked_for_nbgrader(path):
+    notebook = nbformat.read(path, as_version=4)
+    before = [dict(cell.metadata) for cell in notebook.cells]
+    annotate(notebook)
+    assert [dict(cell.metadata) for cell in notebook.cells] == before
+    assert sum("nbgrader" in metadata for metadata in before) == 2 * len(exercises(path))
 
 
 def test_every_exercise_belongs_to_a_notebook():

@@ -65,6 +65,7 @@ WRONG = {
     },
     "likeliest": {
         "least-likely": [lambda p, k: torch.argsort(p)[:k].tolist(), lambda p, k: likeliest_by_sorting(-p, k)],
+        "end-of-the-list": [lambda p, k: p.argsort(descending=True)[-k:].tolist()],
         "smallest-first": [lambda p, k: torch.argsort(p)[-k:].tolist()],
         "sorted-by-id": [lambda p, k: [i for i in range(len(p)) if p[i] >= p.sort().values[-k]]],
         "probabilities-not-ids": [lambda p, k: sorted(p.tolist(), reverse=True)[:k]],

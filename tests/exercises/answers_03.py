@@ -293,7 +293,7 @@ def multi_head_by_einsum(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
     scores = torch.einsum("bhqd,bhkd->bhqk", query, key) * query.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(mask.logical_not(), -INFINITY)
-    heads = torch.einsum("bhqk,bhkd->bqhd", scores.softmax(-1), value)
+    heads = torch.einsum("bhqk,bhkd->bqhd", scores.softmax(-1).nan_to_num(0.0), value)
     return torch.einsum("bqhd,hdm->bqm", heads, w_o.unflatten(0, (n_heads, -1)))
 
 
@@ -326,9 +326,18 @@ def with_scores(scores):
 
     def attend(query, key, value, mask):
         made = scores(query, key)
-        return (made if mask is None else made.masked_fill(~mask, -INFINITY)).softmax(-1) @ value
+        return (made if mask is None else made.masked_fill(~mask, -INFINITY)).softmax(-1).nan_to_num(0.0) @ value
 
     return multi_head(attend=attend)
+
+
+def no(mask):
+    """Where the mask hides; None hides nothing."""
+    return torch.tensor(False) if mask is None else ~mask
+
+
+def masked_multi(scores, mask):
+    return scores.masked_fill(no(mask), -INFINITY).softmax(-1).nan_to_num(0.0)
 
 
 def view_back(heads):
@@ -362,6 +371,43 @@ def without_projections(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
 
 def one_head(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
     return multi_head_by_loop(x, w_q, w_k, w_v, w_o, 1, mask)
+
+
+def attend_unchecked(query, key, value, mask):
+    """Without the package's functions: the tests let these check shapes, a learner's notebook does not."""
+    return masked_multi(scores_of(query, key), mask) @ value
+
+
+def no_split_at_all(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
+    return attend_unchecked(x @ w_q, x @ w_k, x @ w_v, mask) @ w_o
+
+
+def heads_in_turn(matrices, mixed=lambda joined, w: joined @ w):
+    """The loop of section 3.9; matrices: x, w and a head's columns → what that head makes of them."""
+
+    def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
+        outputs, d_head = [], x.shape[-1] // n_heads
+        for head in range(n_heads):
+            columns = slice(head * d_head, (head + 1) * d_head)
+            outputs.append(attend_unchecked(*(matrices(x, w, columns) for w in (w_q, w_k, w_v)), mask))
+        return mixed(torch.cat(outputs, dim=-1), w_o)
+
+    return multi_head_attention
+
+
+def split_before_projection(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
+    heads = split_by_loop(x, n_heads)
+    d_head = heads.shape[-1]
+    query, key, value = (heads @ w[:d_head, :d_head] for w in (w_q, w_k, w_v))
+    return merge(attend(query, key, value, mask)) @ w_o
+
+
+def heads_with_own_columns(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
+    def project(w):
+        blocks = [block.chunk(n_heads, dim=1)[head] for head, block in enumerate(w.chunk(n_heads))]
+        return split_by_loop(x, n_heads) @ torch.stack(blocks)
+
+    return merge(attend(project(w_q), project(w_k), project(w_v), mask)) @ w_o
 
 
 def with_residual(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
@@ -460,6 +506,10 @@ WRONG = {
         "nothing-open": [lambda q, w, k: torch.zeros(q, k, dtype=torch.bool)],
         "window-from-the-first-position": [window_near_from_first],
         "earlier-keys-left-out": [lambda q, w, k: window_by_loop(q, w, q)],
+        "square-of-keys": [lambda q, w, k: window_by_loop(k, w, k)],
+        "future-for-past": [window_of_steps(lambda back, w: (back <= 0) & (-back < w))],
+        ("future-for-past", "window-ignored"): [window_of_steps(lambda back, w: (back <= 0) & (back < w))],
+        ("square-of-keys", "window-one-too-wide"): [lambda q, w, k: window_by_loop(k, w + 1, k)],
         "mask-of-numbers": [lambda q, w, k: window_by_triangles(q, w, k).double()],
         "mask-additive": [lambda q, w, k: torch.where(window_by_loop(q, w, k), 0.0, -INFINITY)],
         ("mask-off-by-one-self-hidden", "window-one-too-wide"): [
@@ -496,6 +546,7 @@ WRONG = {
             pattern_of(lambda s, m: s.masked_fill(m, -INFINITY).softmax(-1).nan_to_num(0)),
         ],
         "mask-missing": [pattern_of(lambda s, m: s.softmax(-1))],
+        "softmax-forgotten": [pattern_of(lambda s, m: s.masked_fill(~m, -INFINITY))],
         "infinity-after-softmax": [pattern_of(lambda s, m: s.softmax(-1).masked_fill(m == 0, -INFINITY))],
         "finite-mask-beaten": [
             pattern_of(lambda s, m: masked_softmax(s, m, -100)),
@@ -521,7 +572,12 @@ WRONG = {
         "renormalised-after-softmax": [pattern_of(lambda s, m: renormalised(s, m).masked_fill(~m, 0.0))],
         "renormalised-with-a-guard": [
             pattern_of(lambda s, m: renormalised(s, m).nan_to_num(0.0)),
+            pattern_of(lambda s, m: s.softmax(-1) * m / ((s.softmax(-1) * m).sum(-1, keepdim=True) + 1e-6)),
             pattern_of(lambda s, m: torch.where((s.softmax(-1) * m).any(-1, keepdim=True), renormalised(s, m), 0.0)),
+        ],
+        "renormalised-with-a-tiny-guard": [
+            pattern_of(lambda s, m: s.softmax(-1) * m / ((s.softmax(-1) * m).sum(-1, keepdim=True) + 1e-9)),
+            pattern_of(lambda s, m: s.softmax(-1) * m / (s.softmax(-1) * m).sum(-1, keepdim=True).clamp(min=1e-12)),
         ],
         "softmax-overflows": [pattern_of(lambda s, m: by_bare_exponentials(s, m).masked_fill(~m, 0.0))],
         "mask-added": [pattern_of(lambda s, m: (s + m).softmax(-1))],
@@ -548,23 +604,43 @@ WRONG = {
         "wrong-axes-swapped": [lambda x, h: x.view(*x.shape[:2], h, -1).mT],
         "columns-before-positions": [lambda x, h: split_by_loop(x, h).transpose(-2, -1)],
         "heads-before-batch": [lambda x, h: torch.stack(x.chunk(h, dim=-1))],
-        "batch-and-heads-joined": [lambda x, h: split_by_permute(x, h).reshape(len(x) * h, x.shape[1], -1)],
+        "batch-and-positions-swapped": [lambda x, h: x.view(*x.shape[:2], h, -1).transpose(0, 1)],
+        "first-axes-joined": [lambda x, h: split_by_permute(x, h).reshape(len(x) * h, x.shape[1], -1)],
         "n-heads-taken-for-d-head": [lambda x, h: x.view(*x.shape[:2], -1, h).transpose(1, 2)],
         "transposed-then-viewed": [lambda x, h: x.mT.reshape(len(x), h, x.shape[1], x.shape[2] // h)],
+        "viewed-after-transpose": [lambda x, h: x.transpose(1, 2).view(len(x), h, x.shape[1], x.shape[2] // h)],
+        ("swap-missing", "first-axes-joined"): [lambda x, h: x.view(len(x) * x.shape[1], h, -1)],
+        ("columns-interleaved", "heads-before-batch"): [lambda x, h: torch.stack([x[..., i::h] for i in range(h)])],
         "single-head-called-multi": [lambda x, h: x.unsqueeze(1)],
         "every-head-gets-everything": [lambda x, h: torch.stack(h * [x], dim=1)],
         "sequence-cut": [lambda x, h: x.view(len(x), h, x.shape[1] // h, x.shape[2])],
         "heads-as-a-list": [lambda x, h: list(torch.tensor_split(x, h, dim=-1))],
     },
     "split_qkv": {
-        "qkv-chunk-wrong-axis": [qkv_chunk_wrong_axis],
-        "qkv-chunk-wrong-axis-of-five": [lambda f, h: f.view(*f.shape[:2], 3, h, -1).chunk(3, dim=-1)],
+        "qkv-chunk-wrong-axis": [lambda f, h: f.view(*f.shape[:2], 3, h, -1).chunk(3, dim=-1)],
+        "qkv-chunk-wrong-axis-permuted": [
+            lambda f, h: torch.chunk(torch.einsum("bsthd->tbhsd", f.unflatten(-1, (3, h, -1))), 3, dim=4)
+        ],
+        "qkv-chunk-wrong-axis-joined": [
+            lambda f, h: [
+                third.transpose(2, 3).flatten(-2).transpose(1, 2)
+                for third in f.unflatten(-1, (3, h, -1)).chunk(3, dim=-1)
+            ],
+        ],
+        "qkv-chunk-wrong-axis-of-heads": [qkv_chunk_wrong_axis],
+        "batch-cut-in-three": [lambda f, h: [split_by_loop(part, h) for part in f.chunk(3)]],
+        "sequence-cut-in-three": [
+            each(lambda f: f.chunk(3, dim=1)),
+            lambda f, h: [split_by_loop(part, h) for part in f.chunk(3, 1)],
+        ],
         "axis-left-over": [lambda f, h: f.view(*f.shape[:2], 3, h, -1).permute(2, 0, 3, 1, 4).chunk(3)],
         "heads-cut-first": [qkv_heads_first, lambda f, h: split_by_loop(f, h).chunk(3, dim=-1)],
         "qkv-by-view-only": [each(lambda f: f.view(3, *f.shape[:2], -1))],
         "qkv-interleaved": [each(lambda f: (f[..., 0::3], f[..., 1::3], f[..., 2::3]))],
         "split-into-threes": [split_after_split],
         "query-and-key-swapped": [reordered(1, 0, 2)],
+        "query-and-value-swapped": [reordered(2, 1, 0)],
+        "query-last": [reordered(1, 2, 0)],
         "value-first": [reordered(2, 0, 1)],
         "key-and-value-swapped": [reordered(0, 2, 1)],
         "shared-qkv-projection": [reordered(0, 0, 0)],
@@ -577,17 +653,35 @@ WRONG = {
         "wrong-axes-swapped": [each(thirds, lambda x, h: x.reshape(*x.shape[:2], h, -1).transpose(-1, -2))],
         "columns-before-positions": [each(thirds, lambda x, h: split_by_loop(x, h).mT)],
         "heads-before-batch": [lambda f, h: torch.einsum("bsthd->thbsd", f.unflatten(-1, (3, h, -1))).unbind()],
+        "batch-and-positions-swapped": [each(thirds, lambda x, h: x.unflatten(-1, (h, -1)).transpose(1, 0))],
         ("one-tensor-not-three", "swap-missing"): [lambda f, h: f.unflatten(-1, (3, h, -1)).permute(2, 0, 1, 3, 4)],
     },
     "multi_head_attention": {
         "unscaled-scores": [with_scores(product)],
         "scaled-by-d": [with_scores(lambda q, k: product(q, k) / q.shape[-1])],
         "scaled-by-d-model": [with_scores(lambda q, k: product(q, k) / math.sqrt(q.shape[-1] * q.shape[1]))],
-        "keys-ignored": [with_scores(lambda q, k: scores_of(q, q)), multi_head(weights=(0, 0, 2))],
-        "queries-ignored": [multi_head(weights=(1, 1, 2))],
+        "w-q-for-keys-too": [with_scores(lambda q, k: scores_of(q, q)), multi_head(weights=(0, 0, 2))],
+        "w-k-for-queries-too": [multi_head(weights=(1, 1, 2))],
         "query-and-key-swapped": [multi_head(weights=(1, 0, 2))],
         "softmax-over-queries": [from_scores(lambda s, m: masked_softmax(s, m, dim=-2))],
         "no-softmax": [from_scores(lambda s, m: s * m)],
+        "softmax-before-scale": [
+            multi_head(attend=lambda q, k, v, m: masked_multi(product(q, k), m) / math.sqrt(q.shape[-1]) @ v)
+        ],
+        "mask-after-softmax": [from_scores(lambda s, m: s.softmax(-1) * m)],
+        "mask-with-zero": [from_scores(lambda s, m: (s * m).softmax(-1))],
+        "mask-added": [
+            multi_head(attend=lambda q, k, v, m: (scores_of(q, k) + (0 if m is None else m)).softmax(-1) @ v)
+        ],
+        "fully-masked-row-nan": [from_scores(lambda s, m: s.masked_fill(~m, -INFINITY).softmax(-1))],
+        "fully-masked-row-even": [from_scores(lambda s, m: torch.where(m, s, -1e9).softmax(-1))],
+        "fully-masked-row-open": [from_scores(lambda s, m: (s - 1e9 * ~m).softmax(-1))],
+        ("softmax-over-queries", "fully-masked-row-nan"): [
+            from_scores(lambda s, m: s.masked_fill(~m, -INFINITY).softmax(-2))
+        ],
+        ("unscaled-scores", "fully-masked-row-nan"): [
+            multi_head(attend=lambda q, k, v, m: product(q, k).masked_fill(no(m), -INFINITY).softmax(-1) @ v)
+        ],
         "mask-inverted": [multi_head(attend=lambda q, k, v, m: attend(q, k, v, None if m is None else ~m))],
         "mask-missing": [multi_head(attend=lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v))],
         "shared-qkv-projection": [multi_head(weights=(0, 0, 0))],
@@ -596,7 +690,19 @@ WRONG = {
         "heads-by-view-only": [multi_head(split=heads_by_view_only)],
         "columns-interleaved": [multi_head(split=columns_in_turn)],
         "attends-across-heads": [attends_across_heads],
-        "single-head-called-multi": [one_head, multi_head(split=lambda x, h: x[:, None])],
+        "single-head-called-multi": [one_head, multi_head(split=lambda x, h: x[:, None]), no_split_at_all],
+        "mask-with-an-axis-for-heads": [heads_in_turn(lambda x, w, columns: x @ w[:, columns])],
+        "heads-split-before-projection": [split_before_projection],
+        "heads-see-own-columns-only": [heads_with_own_columns],
+        ("heads-see-own-columns-only", "mask-with-an-axis-for-heads"): [
+            heads_in_turn(lambda x, w, columns: x[..., columns] @ w[columns, columns])
+        ],
+        ("no-output-projection", "mask-with-an-axis-for-heads"): [
+            heads_in_turn(lambda x, w, columns: x @ w[:, columns], mixed=lambda joined, w: joined)
+        ],
+        ("single-head-called-multi", "no-output-projection"): [
+            lambda x, q, k, v, o, h, m=None: attend_unchecked(x @ q, x @ k, x @ v, m)
+        ],
         "merged-by-view-only": [multi_head(merge=view_back)],
         "merged-interleaved": [multi_head(merge=lambda heads: torch.stack(heads.unbind(1), dim=-1).flatten(-2))],
         "no-output-projection": [multi_head(out=lambda y, w: y)],
@@ -613,7 +719,7 @@ WRONG = {
         "residual-added": [with_residual],
         ("output-matrix-transposed", "projections-transposed"): [with_linear_layers],
         "output-projection-on-weights": [output_projection_on_weights],
-        ("heads-by-view-only", "merged-by-view-only"): [multi_head(split=heads_by_view_only, merge=view_back)],
+        "split-and-merged-by-view": [multi_head(split=heads_by_view_only, merge=view_back)],
         ("mask-missing", "attends-across-heads"): [attends_across_heads_without_mask],
         ("mask-missing", "unscaled-scores"): [multi_head(attend=lambda q, k, v, m: product(q, k).softmax(-1) @ v)],
         ("shared-qkv-projection", "no-output-projection"): [multi_head(weights=(0, 0, 0), out=lambda y, w: y)],
@@ -677,10 +783,12 @@ def fresh_multi_head(seed):
     def weights(d_model):
         return [gaussian(d_model, d_model, seed=seed + i) for i in range(1, 5)]
 
+    fillers_first = attention.padding_mask(torch.tensor([2, 5]), 5).flip(-1)
     return [
         (gaussian(3, 7, 8, seed=seed), *weights(8), 4, None),
         (gaussian(2, 5, 6, seed=seed), *weights(6), 2, attention.causal_mask(5)),
         (gaussian(1, 6, 6, seed=seed), *weights(6), 3, attention.causal_mask(6)),
+        (gaussian(2, 5, 6, seed=seed), *weights(6), 3, fillers_first & attention.causal_mask(5)),
     ]
 
 

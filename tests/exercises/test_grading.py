@@ -109,7 +109,7 @@ def folder(tmp_path_factory) -> Path:
         "import os, sys\nmegabyte = 'x' * 2**20",
         "for _ in range(250): print(megabyte); print(megabyte, file=sys.stderr)",
         "for _ in range(250): os.write(1, megabyte.encode())",
-        "megabyte * 100",
+        "megabyte * 20",
         SCALED,
     )
     write_notebook(

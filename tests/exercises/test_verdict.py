@@ -86,9 +86,9 @@ def test_a_wrong_answer_has_its_mistake_its_tables_and_the_points_of_what_is_rig
     page = bundle["text/html"]
     assert "no-division" in page and "hint(softmax)" in page
     assert dict(Tables(page).tables) == {
-        "expected": [["0.500", "0.500"]],
-        "yours": [["1.000", "1.000"]],
-        "yours − expected": [["0.500", "0.500"]],
+        "expected": [["0.018", "0.982"], ["0.269", "0.731"]],
+        "yours": [["0.018", "1.000"], ["0.368", "1.000"]],
+        "yours − expected": [["0.000", "0.018"], ["0.099", "0.269"]],
     }
     assert verdict.shown not in page and verdict.shown in bundle["text/plain"]  # the tables stand for the numbers
 

@@ -88,7 +88,8 @@ EXERCISES = [
             ),
             Mistake(
                 "matrix-first",
-                "values @ weights multiplies the columns by the weights. Each weight belongs to a row: weights @ values.",
+                "The weights multiply the columns, as values @ weights does. Each weight belongs to a row: weights @ "
+                "values.",
                 {"weights @ values": "values @ weights"},
             ),
             Mistake(
@@ -103,7 +104,7 @@ EXERCISES = [
             ),
             Mistake(
                 "axis-kept",
-                "The numbers are right, but there is an axis of size 1 too many: the shape should be (d,).",
+                "There is an axis of size 1 too many: the shape should be (d,).",
                 {"weights @ values": "(weights @ values)[None]"},
             ),
         ),
@@ -127,13 +128,19 @@ EXERCISES = [
                 {"topk(k)": "topk(k, largest=False)"},
             ),
             Mistake(
+                "end-of-the-list",
+                "These are the k smallest probabilities, the largest of them first: the end of a list that begins with "
+                "the largest. Asked for is its beginning.",
+                {"topk(k)": "topk(k, largest=False)", ".indices": ".indices.flip(0)"},
+            ),
+            Mistake(
                 "smallest-first",
-                "The right ids, in the wrong order: the largest probability comes first.",
+                "The smallest of them comes first. Put the largest probability first.",
                 {".indices": ".indices.flip(0)"},
             ),
             Mistake(
                 "sorted-by-id",
-                "The right ids, but sorted by id. Sort by probability, the largest first.",
+                "The ids are sorted by their numbers. Sort by probability, the largest first.",
                 {"probabilities.topk(k).indices.tolist()": "sorted(probabilities.topk(k).indices.tolist())"},
             ),
             Mistake(
@@ -143,22 +150,22 @@ EXERCISES = [
             ),
             Mistake(
                 "tensor-not-list",
-                "The right ids in a tensor. Asked for is a list of integers: `.tolist()`.",
+                "The result is a tensor. Asked for is a list of integers: `.tolist()`.",
                 {".tolist()": ""},
             ),
             Mistake(
                 "only-the-first",
-                "Only the likeliest id comes back, whatever k is.",
+                "Only one comes back, whatever k is. Asked for are k of them.",
                 {"topk(k)": "topk(1)"},
             ),
             Mistake(
                 "id-not-list",
-                "Only the likeliest id comes back, and as a plain number. Asked for is a list of k ids.",
-                {"probabilities.topk(k).indices.tolist()": "probabilities.argmax().item()"},
+                "Only the likeliest id comes back, and not in a list. Asked for is a list of k ids.",
+                {"probabilities.topk(k).indices.tolist()": "probabilities.argmax()"},
             ),
             Mistake(
                 "k-ignored",
-                "All ids come back, well sorted. Only the first k are asked for.",
+                "As many come back as there are probabilities. Asked for are the first k.",
                 {"topk(k)": "sort(descending=True)"},
             ),
             Mistake(

@@ -49,7 +49,10 @@ def multi_head_attention(
     n_heads: int,
     mask: Bool[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "batch seq d_model"]:
-    """Self-attention in n_heads subspaces, mixed by w_o. Vaswani et al. 2017, section 3.2.2."""
+    """Self-attention in n_heads subspaces, mixed by w_o. Vaswani et al. 2017, section 3.2.2.
+
+    A word that may attend to nothing gets zeros.
+    """
     query, key, value = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))
     output, _ = scaled_dot_product_attention(query, key, value, mask)  # (batch, heads, seq, d_head)
     return merge_heads(output) @ w_o
@@ -89,6 +92,17 @@ def pattern_probes() -> dict[str, tuple]:
         "two equal keys and the second hidden": (exactly([[1, 1]]), exactly([[1, 0], [1, 0]]), allowed([1, 0])),
         "two open keys": (exactly([[2, 0, 0, 0]]), exactly([[1, 1, 1, 1], [0, 1, 0, 0]]), allowed([1, 1])),
         "two hidden keys": (exactly([[1, 1]]), exactly([[1, 0], [0, 2]]), allowed([0, 0])),
+        "2 queries × 2 keys, everything hidden from the second": (
+            exactly([[1, 0], [0, 2]]),
+            exactly([[1, 1], [0, 1]]),
+            allowed([1, 1], [0, 0]),
+        ),
+        "2 queries × 3 keys under a mask of one row": (gaussian(2, 1), gaussian(3, 1, seed=1), allowed([1, 0, 1])),
+        "2 heads, each 1 query × 2 keys, d_head = 2": (
+            exactly([[[1, 0]], [[0, 2]]]),
+            exactly([[[1, 1], [0, 1]], [[2, 0], [1, 1]]]),
+            allowed([1, 1]),
+        ),
         "open scores of 2,000 and 4,000": (exactly([[2000]]), exactly([[1], [2], [0]]), allowed([1, 1, 0])),
         "an open score of 0 beside a hidden 900": (exactly([[900]]), exactly([[0], [1]]), allowed([1, 0])),
         "an open score of −20,000 beside a hidden 0": (exactly([[-20000]]), exactly([[1], [0]]), allowed([1, 0])),
@@ -97,7 +111,6 @@ def pattern_probes() -> dict[str, tuple]:
             exactly([[1], [0]]).half(),
             allowed([1, 0]),
         ),
-        "d_head = 1": (gaussian(2, 1), gaussian(3, 1, seed=1), allowed([1, 0, 1])),
         "3 × 3 causal": (gaussian(3, 3), gaussian(3, 3, seed=1), causal_mask(3)),
         "4 queries × 5 keys": (query[0, 0], key[0, 0], mixed),
         "2 sentences × 3 heads under one mask": (query, key, mixed),
@@ -130,7 +143,7 @@ def qkv_probes() -> dict[str, tuple]:
         "3 positions × 18 columns in 2 heads": (numbered(1, 3, 18), 2),
         "as many sentences, positions, heads and columns of a head: 3": (numbered(3, 3, 27), 3),
         "2 sentences × 5 positions × 36 columns in 4 heads": (gaussian(2, 5, 36), 4),
-        "2 sentences × 4 positions × 36 columns in 2 heads": (gaussian(2, 4, 36, seed=1), 2),
+        "3 sentences × 4 positions × 36 columns in 2 heads": (gaussian(3, 4, 36, seed=1), 2),
     }
 
 
@@ -140,18 +153,26 @@ def multi_head_probes() -> dict[str, tuple]:
         weights = (gaussian(d_model, d_model, seed=seed) for seed in range(1, 5))
         return x, *weights, n_heads, mask
 
+    fillers_in_front_and_behind = torch.tensor([[0, 1, 1, 1], [1, 1, 0, 0]]).bool()[
+        :, None, None
+    ]  # (batch, 1, 1, keys)
     one = torch.eye(2, dtype=torch.float64)
+    matrices = ([[1, 2], [0, -1]], [[1, 1], [0, -1]], [[2, 1], [0, 2]], [[1, 0], [2, 1]])
+    small = exactly([[[1, 1], [2, 0]]]), *(exactly(matrix) for matrix in matrices)
     return {
         "one word that attends to itself": (exactly([[[1, 2]]]), one, one, one, exactly([[1, 0], [1, 1]]), 1, None),
         "two words in two heads with identity matrices": (exactly([[[1, 0], [2, 3]]]), one, one, one, one, 2, None),
+        "two words in two heads with small matrices": (*small, 2, None),
+        "two words in two heads with small matrices under a causal mask": (*small, 2, causal_mask(2)),
+        "two words, the first a filler, under a causal mask": (*small, 2, causal_mask(2) & torch.tensor([False, True])),
         "one head": probe(1, 3, 4, 1),
         "two heads": probe(1, 3, 4, 2),
         "as many words as columns": probe(1, 4, 4, 2),
         "2 sentences × 5 words × 6 columns in 3 heads": probe(2, 5, 6, 3),
         "two heads under a causal mask": probe(1, 3, 4, 2, causal_mask(3)),
         "as many words as columns under a causal mask": probe(1, 4, 4, 2, causal_mask(4)),
-        "2 sentences with fillers under a causal mask": probe(
-            2, 4, 6, 2, causal_mask(4) & padding_mask(torch.tensor([4, 2]), 4)
+        "2 sentences with fillers, one of them in front, under a causal mask": probe(
+            2, 4, 6, 2, causal_mask(4) & fillers_in_front_and_behind
         ),
     }
 
@@ -162,18 +183,20 @@ def multi_head_probes() -> dict[str, tuple]:
 CAUSAL_MISTAKES = (
     Mistake(
         "mask-off-by-one",
-        "One step of the future is open: each query may attend to the position after its own, where the answer stands.",
+        "The border lies one step too late: the position after the query's own, where the answer stands, is treated as "
+        "if it were past.",
         {"tril(n_keys": "tril(1 + n_keys"},
     ),
     Mistake(
         "mask-off-by-one-self-hidden",
-        "A token cannot see itself: its own position is hidden, and it should be open.",
+        "The border lies one step too early: the query's own position is treated as if it were future. A token sees "
+        "itself.",
         {"tril(n_keys": "tril(-1 + n_keys"},
     ),
 )
 NOT_BOOLEAN = Mistake(
     "mask-of-numbers",
-    "The places are right, but these are numbers. A mask is of dtype torch.bool, True where a query may attend.",
+    "These are numbers. A mask is of dtype torch.bool, True where a query may attend.",
     {},
 )
 ADDITIVE = Mistake(
@@ -184,7 +207,8 @@ ADDITIVE = Mistake(
 )
 CAUSAL = "torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)"
 REAL = "(positions < lengths[:, None])[:, None, None, :]"
-WINDOW = "causal & ~causal.tril(causal.shape[1] - n_queries - window)"
+NEAR = "~causal.tril(causal.shape[1] - n_queries - window)"
+WINDOW = f"causal & {NEAR}"
 
 
 def additive(mask: str) -> dict[str, str]:
@@ -203,11 +227,18 @@ SOFTMAX_MISTAKES = (
     Mistake(
         "no-softmax",
         "The scores are used as weights. Weights are at least 0 and sum to 1 in each row: take the softmax.",
-        {"return scores.softmax(-1)": "return scores", "-math.inf).softmax(-1)": "-math.inf)"},
+        {"return scores.softmax(-1)": "return scores", ZEROED: "return scores.masked_fill(~mask, 0.0)"},
+    ),
+    Mistake(
+        "softmax-forgotten",
+        "The hidden scores are −∞, and then no softmax follows. It turns the scores of a row into weights that "
+        "sum to 1, and −∞ into the weight 0.",
+        {"return scores.softmax(-1)": "return scores", ZEROED: "return scores.masked_fill(~mask, -torch.inf)"},
     ),
     Mistake(
         "softmax-before-scale",
-        "The division by √d_head comes after the softmax. It belongs before: now the rows sum to 1/√d_head.",
+        "The division by √d_head comes after the softmax, and makes the weights too small. It belongs to the scores, "
+        "before the softmax.",
         {" / math.sqrt(query.shape[-1])": "", "softmax(-1)": "softmax(-1) / math.sqrt(query.shape[-1])"},
     ),
     Mistake(
@@ -227,9 +258,37 @@ SOFTMAX_MISTAKES = (
         {"~mask": "mask"},
     ),
 )
+# What becomes of the rows without an open key.
+ROW_NAN = Mistake(
+    "fully-masked-row-nan",
+    "Where all is hidden comes out NaN: nothing is left to share out, and 0/0 is not a number. A row whose keys are all "
+    "hidden should be zeros: set the hidden weights to 0 as the last step.",
+    {".masked_fill(~mask, 0.0)": ""},
+)
+ROW_EVEN = Mistake(
+    "fully-masked-row-even",
+    "Where all is hidden come equal weights: a softmax of equal numbers is even. A row whose keys are all hidden should "
+    "be zeros: set the hidden weights to 0 as the last step.",
+    {"return pattern.masked_fill(~mask, 0.0)": "return pattern"},
+    also={"-math.inf": "torch.finfo(scores.dtype).min"},
+)
+ROW_OPEN = Mistake(
+    "fully-masked-row-open",
+    "A large number is taken away from the hidden scores. Where all is hidden that changes no weight, as a softmax only "
+    "compares. A row whose keys are all hidden should be zeros: set the hidden weights to 0 as the last step.",
+    {ZEROED: "return (scores + ~mask * -1e9).softmax(-1)"},
+)
+MASK_ADDED = Mistake(
+    "mask-added",
+    "The mask itself is added to the scores: an open key gains 1, and a hidden one stays open. Set hidden "
+    "scores to −∞.",
+    {ZEROED: "return (scores + mask).softmax(-1)"},
+)
 # What goes wrong between (batch, seq, d_model) and (batch, heads, seq, d_head).
 SPLIT = "x.unflatten(-1, (n_heads, -1)).transpose(1, 2)"
 VIEW = "x.reshape(x.shape[0], n_heads, x.shape[1], -1)"
+MERGED = "heads.transpose(1, 2).flatten(-2)"
+VIEWED_BACK = "heads.reshape(heads.shape[0], heads.shape[2], -1)"
 COLUMNS_INTERLEAVED = Mistake(
     "columns-interleaved",
     "The columns are dealt out to the heads in turn, like cards. Head 0 should hold the first d_head columns, head 1 "
@@ -239,35 +298,41 @@ COLUMNS_INTERLEAVED = Mistake(
 SPLIT_MISTAKES = (
     Mistake(
         "heads-by-view-only",
-        "The shape is right, but the numbers were only cut anew in the order of memory: a head holds whole positions "
-        "and never sees the others. Cut the last axis into (n_heads, d_head), then swap positions and heads.",
+        "The numbers are only cut anew in the order of memory: a head holds whole positions and never sees the others. "
+        "Cut the last axis into (n_heads, d_head), then swap positions and heads.",
         {SPLIT: VIEW},
     ),
     Mistake(
         "swap-missing",
-        "The last axis is cut well, but the heads stand behind the positions. Swap these two axes: `transpose(1, 2)`.",
+        "The heads stand behind the positions. Once the last axis is cut in two, swap these two axes: "
+        "`transpose(1, 2)`.",
         {SPLIT: "x.unflatten(-1, (n_heads, -1))"},
+    ),
+    Mistake(
+        "batch-and-positions-swapped",
+        "The positions stand before the sentences. The axes to swap, once the last is cut in two, are positions and "
+        "heads: `transpose(1, 2)`.",
+        {SPLIT: "x.unflatten(-1, (n_heads, -1)).transpose(0, 1)"},
     ),
     COLUMNS_INTERLEAVED,
     Mistake(
         "wrong-axes-swapped",
-        "The last axis is cut well, but then the last two axes were swapped. Swap positions and heads, 1 and 2.",
+        "Heads and columns are swapped, the last two axes once d_model is cut in two. Swap positions and heads, 1 and 2.",
         {SPLIT: "x.unflatten(-1, (n_heads, -1)).transpose(2, 3)"},
     ),
     Mistake(
         "columns-before-positions",
-        "The heads hold the right numbers, but turned: positions and columns of each are swapped. The order is "
-        "(batch, heads, seq, d_head).",
-        {SPLIT: f"{SPLIT}.transpose(2, 3)"},
+        "Each head is turned: its positions and columns are swapped. The order is (batch, heads, seq, d_head).",
+        {SPLIT: "x.unflatten(-1, (n_heads, -1)).permute(0, 2, 3, 1)"},
     ),
     Mistake(
         "heads-before-batch",
-        "The heads are right, but their axis stands before the sentences. The order is (batch, heads, seq, d_head).",
+        "Another axis stands before the sentences. The order is (batch, heads, seq, d_head).",
         {SPLIT: f"{SPLIT}.transpose(0, 1)"},
     ),
     Mistake(
-        "batch-and-heads-joined",
-        "The heads are right, but sentences and heads share one axis. Keep them apart: (batch, heads, seq, d_head).",
+        "first-axes-joined",
+        "The first two axes are joined to one. Keep all four: (batch, heads, seq, d_head).",
         {SPLIT: f"{SPLIT}.flatten(0, 1)"},
     ),
     Mistake(
@@ -282,8 +347,18 @@ SPLIT_MISTAKES = (
         "mix positions. First cut the last axis into (n_heads, d_head), then swap.",
         {SPLIT: "x.transpose(1, 2).reshape(x.shape[0], n_heads, x.shape[1], -1)"},
     ),
+    Mistake(
+        "viewed-after-transpose",
+        "`view` after `transpose` raises on most inputs: the numbers no longer lie in memory in the order of the axes. "
+        "Where it does not raise, it mixes positions. First cut the last axis into (n_heads, d_head), then swap.",
+        {SPLIT: "x.transpose(1, 2).view(x.shape[0], n_heads, x.shape[1], -1)"},
+    ),
 )
 CHUNKS = "query, key, value = fused.chunk(3, dim=-1)"
+FIVE_AXES = "fused.unflatten(-1, (3, n_heads, -1))"
+WRONG_CUT = (
+    "The cut in three runs along d_head, the heads' own columns, so each piece holds a third of every head's columns."
+)
 PARTS = "return split_heads(query, n_heads), split_heads(key, n_heads), split_heads(value, n_heads)"
 
 EXERCISES = [
@@ -297,7 +372,7 @@ EXERCISES = [
             *CAUSAL_MISTAKES,
             Mistake(
                 "mask-inverted",
-                "True and False are swapped: True means “may attend” here. Yours opens the future only.",
+                "True and False are swapped: True means “may attend” here.",
                 {"torch.ones": "~torch.ones"},
             ),
             Mistake(
@@ -341,7 +416,7 @@ EXERCISES = [
             ),
             Mistake(
                 "only-itself",
-                "Each query sees itself and nothing else. The positions before it are open as well.",
+                "The positions before the query's own are treated as if they were future. It may attend to them all.",
                 {"tril(n_keys - n_queries)": "tril(n_keys - n_queries).triu(n_keys - n_queries)"},
             ),
             Mistake(
@@ -358,7 +433,7 @@ EXERCISES = [
             "Query i stands at n_keys − n_queries + i, and may attend to key j where j is not greater.",
             "`position = torch.arange(n_keys)`, then compare `position[n_keys - n_queries :, None] >= position`.",
         ),
-        remark="The shorter way: `torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries)`. Note that "
+        remark="The package has `torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries)`. Note that "
         "torch's own is_causal counts the queries from the first position, so with fewer queries it is another mask.",
     ),
     Exercise(
@@ -369,17 +444,17 @@ EXERCISES = [
         mistakes=(
             Mistake(
                 "mask-inverted",
-                "True and False are swapped: True means “may attend” here. Yours opens the fillers only.",
+                "True and False are swapped: True means “may attend” here, to a real key.",
                 {"positions < lengths": "positions >= lengths"},
             ),
             Mistake(
                 "mask-off-by-one",
-                "One key too many is open: the first filler. Keys count from 0, so the last real one is lengths[b] − 1.",
+                "One key too many counts as real. Keys count from 0, so the last real one is lengths[b] − 1.",
                 {"positions < lengths": "positions <= lengths"},
             ),
             Mistake(
                 "last-word-hidden",
-                "One key too few is open: the last real word is hidden. Keys count from 0.",
+                "One key too few counts as real. Keys count from 0, so the last real one is lengths[b] − 1.",
                 {"positions < lengths": "positions + 1 < lengths"},
             ),
             Mistake(
@@ -389,13 +464,13 @@ EXERCISES = [
             ),
             Mistake(
                 "axes-missing",
-                "The mask is right, but of shape (batch, keys). Two axes of size 1 are missing between them, for the "
-                "heads and the queries: `[:, None, None, :]`.",
+                "The shape is (batch, keys). Two axes of size 1 are missing between them, for the heads and the "
+                "queries: `[:, None, None, :]`.",
                 {"[:, None, None, :]": ""},
             ),
             Mistake(
                 "one-axis-missing",
-                "The mask is right, but has one axis of size 1 in the middle. It takes two, for the heads and the queries.",
+                "There is one axis of size 1 in the middle. It takes two, for the heads and the queries.",
                 {"[:, None, None, :]": "[:, None, :]"},
             ),
             Mistake(
@@ -412,21 +487,21 @@ EXERCISES = [
             ),
             Mistake(
                 "hides-queries",
-                "This hides queries: the last axis has size 1. The fillers must not be looked at, so they are hidden as "
-                "keys, the last axis.",
+                "What should lie along the keys, the last axis, lies along the queries, and the last has size 1. The "
+                "fillers must not be looked at: they are hidden as keys.",
                 {"[:, None, None, :]": "[:, None, :, None]"},
             ),
             Mistake(
-                "hides-queries-too",
-                "The fillers are hidden as queries too, which leaves their rows empty. What a filler looks at does no "
-                "harm, as nobody reads it: one row a sentence is enough, for all its queries.",
-                {f"return {REAL}": f"real = {REAL}\n    return real & real.transpose(2, 3)"},
-            ),
-            Mistake(
                 "query-axis-stretched",
-                "The right mask, written out for n_keys queries. Leave that axis at size 1: torch stretches it to "
+                "The mask is written out for n_keys queries. Leave that axis at size 1: torch stretches it to "
                 "however many queries there are.",
                 {REAL: f"{REAL}.expand(-1, -1, n_keys, -1)"},
+            ),
+            Mistake(
+                "hides-queries-too",
+                "What is hidden as a key is hidden as a query too, which leaves whole rows empty. What a filler looks at does no "
+                "harm, as nobody reads it: one row a sentence is enough, for all its queries.",
+                {f"return {REAL}": f"real = {REAL}\n    return real & real.transpose(2, 3)"},
             ),
             Mistake(
                 "fillers-first",
@@ -444,8 +519,10 @@ EXERCISES = [
         ),
         hints=(
             "Number the keys: `torch.arange(n_keys)`. Key j of sentence b is real when j is less than lengths[b].",
-            "`torch.arange(n_keys) < lengths[:, None]` compares them all: (keys,) with (batch, 1) gives (batch, keys).",
-            "Two axes of size 1 go between: `(torch.arange(n_keys) < lengths[:, None])[:, None, None, :]`.",
+            "To compare every key with every length, make a column of the lengths, as section 3.1 did with the positions. "
+            "That gives (batch, keys): the axes for heads and queries are still missing.",
+            "`lengths[:, None]` is the column, and indexing the table with `[:, None, None, :]` puts two axes of size 1 "
+            "between.",
         ),
         remark="torch's nn.MultiheadAttention wants the opposite of it, without the two axes, as key_padding_mask "
         "(section 3.11).",
@@ -460,32 +537,30 @@ EXERCISES = [
             *CAUSAL_MISTAKES,
             Mistake(
                 "window-one-too-wide",
-                "The window reaches one position too far back. The query's own position counts: a window of 3 is the "
-                "query and two before it.",
+                "The window holds one position too many. The query's own counts: a window of 3 is the query and two before it.",
                 {"\n    causal = causal": "\n    window += 1; causal = causal"},
             ),
             Mistake(
                 "window-one-too-narrow",
-                "The window is one position too short. With the query's own it holds `window` positions, so it ends at "
-                "window − 1 steps back.",
+                "The window holds one position too few. With the query's own there are `window` of them.",
                 {"\n    causal = causal": "\n    window -= 1; causal = causal"},
             ),
             Mistake(
                 "window-ignored",
-                "This is the plain causal mask: the window changes nothing.",
-                {WINDOW: "causal"},
+                "The window changes nothing: a query may attend however far away.",
+                {NEAR: "torch.ones_like(causal)"},
             ),
             Mistake(
                 "window-to-both-sides",
                 "The window reaches into the future as far as into the past. Join it with the causal mask by `&`.",
                 {
-                    WINDOW: "torch.ones_like(causal).tril(causal.shape[1] - n_queries + window - 1) "
-                    "& ~causal.tril(causal.shape[1] - n_queries - window)"
+                    WINDOW: "torch.ones_like(causal).tril(causal.shape[1] - n_queries + window - 1)"
+                    ".triu(causal.shape[1] - n_queries - window + 1)"
                 },
             ),
             Mistake(
                 "mask-missing",
-                "The past is cut off at the window, but the whole future is open. Join with the causal mask by `&`.",
+                "The whole future is open. Join with the causal mask by `&`.",
                 {"return causal & ": "return "},
             ),
             Mistake(
@@ -493,6 +568,13 @@ EXERCISES = [
                 "A pair is allowed when *every* mask allows it, so masks are joined by `&`. Joined by `|`, what either "
                 "of them allows is open.",
                 {"return causal & ": "return causal | "},
+            ),
+            Mistake(
+                "future-for-past",
+                "The mask looks the wrong way: each query sees itself and what comes after it. It should see itself and "
+                "what comes before.",
+                {"tril(n_keys - n_queries)": "triu(n_keys - n_queries)"},
+                also={NEAR: "~causal.triu(causal.shape[1] - n_queries + window)"},
             ),
             Mistake(
                 "window-hidden",
@@ -512,14 +594,19 @@ EXERCISES = [
             ),
             Mistake(
                 "window-from-the-first-position",
-                "The causal part is right, but the window is counted as if query 0 stood at position 0. It stands at "
-                "position n_keys − n_queries.",
+                "The window is counted as if query 0 stood at position 0. It stands at position n_keys − n_queries.",
                 {"causal.shape[1] - n_queries - window": "-window"},
             ),
             Mistake(
                 "earlier-keys-left-out",
                 "The mask has n_queries columns. The keys before the queries' own belong to it too: it has n_keys columns.",
                 {"causal_mask(n_queries, n_keys, device)": "causal_mask(n_queries)"},
+            ),
+            Mistake(
+                "square-of-keys",
+                "The mask has n_keys rows. There is one row for each query: the last n_queries of them.",
+                {"causal_mask(n_queries, n_keys, device)": "causal_mask(n_keys)"},
+                also={"causal.shape[1] - n_queries": "0"},
             ),
             Mistake(
                 "nothing-open",
@@ -533,8 +620,8 @@ EXERCISES = [
         styles=(
             # "near" as fewer than `window` steps to either side: right once it is joined with the causal mask
             {
-                "& ~causal.tril(causal.shape[1] - n_queries - window)": "& torch.ones_like(causal)"
-                ".tril(causal.shape[1] - n_queries + window - 1) & ~causal.tril(causal.shape[1] - n_queries - window)"
+                NEAR: "(torch.ones_like(causal).tril(causal.shape[1] - n_queries + window - 1) "
+                "& ~causal.tril(causal.shape[1] - n_queries - window))"
             },
         ),
         hints=(
@@ -584,21 +671,8 @@ EXERCISES = [
                 "65,504. −∞ exists in every precision.",
                 {"-math.inf": "-1e9"},
             ),
-            Mistake(
-                "fully-masked-row-even",
-                "A row whose keys are all hidden gets equal weights: a softmax of equal numbers is even. It should be "
-                "zeros. Set the hidden weights to 0 after the softmax.",
-                {
-                    "-math.inf": "torch.finfo(scores.dtype).min",
-                    "return pattern.masked_fill(~mask, 0.0)": "return pattern",
-                },
-            ),
-            Mistake(
-                "fully-masked-row-open",
-                "A large number is taken away from the hidden scores. In a row whose keys are all hidden that changes "
-                "no weight, as a softmax only compares. It should be zeros. Set the hidden weights to 0 after the softmax.",
-                {ZEROED: "return (scores + ~mask * -1e9).softmax(-1)"},
-            ),
+            ROW_EVEN,
+            ROW_OPEN,
             Mistake(
                 "finite-mask-added",
                 "A number such as −10,000 is added to the hidden scores. An open score can be lower still, and then the "
@@ -606,23 +680,18 @@ EXERCISES = [
                 "hidden weights to 0 after the softmax.",
                 {ZEROED: "return (scores + ~mask * -1e4).softmax(-1)"},
             ),
-            Mistake(
-                "fully-masked-row-nan",
-                "A row whose keys are all hidden is NaN: every e^−∞ is 0, and 0/0 is not defined. It should be zeros. "
-                "Set the hidden weights to 0 once more after the softmax.",
-                {".masked_fill(~mask, 0.0)": ""},
-            ),
+            ROW_NAN,
             Mistake(
                 "zero-times-infinity",
-                "Rows that have an open key are NaN. It is what 0 · ∞ gives: to multiply a mask by −∞ spoils the places "
+                "Rows that have an open key hold NaN. It is what 0 · ∞ gives: to multiply a mask by −∞ spoils the places "
                 "where the mask is 0. Use `masked_fill` or `torch.where`, which choose.",
                 {HIDDEN: "return (scores + ~mask * -torch.inf).softmax(-1)"},
             ),
             Mistake(
                 "renormalised-after-softmax",
                 "The hidden weights are set to 0 after the softmax and each row is divided by its sum. On paper that is "
-                "right, but when a hidden key has taken everything the open weights are 0 already, and 0/0 is NaN. Hide "
-                "the scores before the softmax.",
+                "the same, but when a hidden key has taken everything the open weights are 0 already, and 0/0 is NaN. "
+                "Hide the scores before the softmax.",
                 {HIDDEN: "weights = scores.softmax(-1) * mask\n    return (weights / weights.sum(-1, keepdim=True))"},
             ),
             Mistake(
@@ -636,17 +705,23 @@ EXERCISES = [
                 },
             ),
             Mistake(
+                "renormalised-with-a-tiny-guard",
+                "The hidden weights are set to 0 after the softmax and each row is divided by its sum, with a guard such "
+                "as 10⁻⁹ against 0/0. When a hidden key has taken everything the open weights are 0 already, and stay 0; "
+                "and in half precision 10⁻⁹ is 0 itself, so that 0/0 is back. Hide the scores before the softmax.",
+                # 1e-300, since nothing but a sum of 0 should feel it
+                {
+                    ZEROED: "weights = scores.softmax(-1) * mask\n"
+                    "    return weights / (weights.sum(-1, keepdim=True) + 1e-300)"
+                },
+            ),
+            Mistake(
                 "softmax-overflows",
                 "Very large or very low scores give NaN: the exponential of a large one is ∞, that of a low one 0, and "
                 "neither ∞/∞ nor 0/0 is a number. `softmax` takes care of that.",
                 {HIDDEN: "weights = scores.exp() * mask\n    return (weights / weights.sum(-1, keepdim=True))"},
             ),
-            Mistake(
-                "mask-added",
-                "The mask itself is added to the scores: an open key gains 1, and a hidden one stays open. Set hidden "
-                "scores to −∞.",
-                {ZEROED: "return (scores + mask).softmax(-1)"},
-            ),
+            MASK_ADDED,
         ),
         hints=(
             "Three steps: the scaled scores of lesson 02, with −∞ where the mask is False; the softmax along the keys; "
@@ -655,7 +730,7 @@ EXERCISES = [
             "An empty row is NaN now. Section 3.4 mends it with one more step after the softmax: "
             "`.masked_fill(~mask, 0.0)`.",
         ),
-        remark="Some fused kernels and libraries still give NaN for an empty row; what yours gives is worth a test.",
+        remark="Some fused kernels and libraries still give NaN for an empty row; before you use one, test what it gives.",
     ),
     Exercise(
         split_heads,
@@ -684,8 +759,7 @@ EXERCISES = [
             ),
             Mistake(
                 "heads-as-a-list",
-                "The heads are right, but each is a tensor by itself. Asked for is one tensor with an axis of heads: "
-                "`torch.stack(…, dim=1)`.",
+                "Each head is a tensor by itself. Asked for is one tensor with an axis of heads: `torch.stack(…, dim=1)`.",
                 {SPLIT: "x.chunk(n_heads, dim=-1)"},
             ),
         ),
@@ -696,8 +770,8 @@ EXERCISES = [
             "the same.",
             "`x.unflatten(-1, (n_heads, -1)).transpose(1, 2)`.",
         ),
-        remark="Neither step copies a number: both only change how the same memory is read. That is why `view` refuses "
-        "after `transpose`, and the way back takes `flatten` or `reshape`.",
+        remark="`unflatten` and `transpose` copy no number: they only change how the same memory is read. That is why "
+        "`view` refuses after `transpose`, and the way back takes `flatten` or `reshape`, which copy where they must.",
     ),
     Exercise(
         split_qkv,
@@ -708,23 +782,32 @@ EXERCISES = [
         mistakes=(
             Mistake(
                 "qkv-chunk-wrong-axis",
-                "The cut in three runs along the heads' own columns, so each piece holds d_head / 3 columns of every "
-                "head. Query, key and value lie side by side: cut the last axis of `fused` in three first.",
+                f"{WRONG_CUT} Cut along the axis of size 3.",
+                {CHUNKS: "", PARTS: f"return {FIVE_AXES}.chunk(3, dim=-1)"},
+            ),
+            Mistake(
+                "qkv-chunk-wrong-axis-permuted",
+                f"{WRONG_CUT} Cut along the axis of size 3; `unbind` also takes it away.",
+                {CHUNKS: "", PARTS: f"return {FIVE_AXES}.permute(2, 0, 3, 1, 4).chunk(3, dim=-1)"},
+            ),
+            Mistake(
+                "qkv-chunk-wrong-axis-joined",
+                f"{WRONG_CUT} Joined again, the thirds have the right shape, but each is made of query, key and value. "
+                "Cut along the axis of size 3.",
                 {
                     CHUNKS: "",
-                    PARTS: "return split_heads(fused, 3 * n_heads).chunk(3, dim=-1)",
+                    PARTS: f"return tuple(p.permute(0, 3, 1, 2, 4).flatten(-2) for p in {FIVE_AXES}.chunk(3, dim=-1))",
                 },
             ),
             Mistake(
-                "qkv-chunk-wrong-axis-of-five",
-                "The cut in three runs along d_head, the last of five axes, so each piece holds a third of every head's "
-                "columns. Cut along the axis of size 3.",
-                {CHUNKS: "", PARTS: "return fused.unflatten(-1, (3, n_heads, -1)).chunk(3, dim=-1)"},
+                "qkv-chunk-wrong-axis-of-heads",
+                f"{WRONG_CUT} Query, key and value lie side by side: cut the last axis of `fused` in three first.",
+                {CHUNKS: "", PARTS: "return split_heads(fused, 3 * n_heads).chunk(3, dim=-1)"},
             ),
             Mistake(
                 "axis-left-over",
-                "The numbers are right, but each of the three has an axis of size 1 in front. `chunk` keeps the axis that "
-                "it cuts; `unbind` takes it away.",
+                "Each of the three has an axis of size 1 in front. `chunk` keeps the axis that it cuts; `unbind` takes it "
+                "away.",
                 {PARTS: PARTS.replace("n_heads)", "n_heads)[None]")},
             ),
             Mistake(
@@ -735,6 +818,12 @@ EXERCISES = [
                     CHUNKS: "",
                     PARTS: "return split_heads(fused, n_heads).chunk(3, dim=-1)",
                 },
+            ),
+            Mistake(
+                "batch-cut-in-three",
+                "The cut in three runs along the sentences, axis 0, which `chunk` takes unless it is told another. Query, "
+                "key and value lie side by side in the columns, the last axis.",
+                {"fused.chunk(3, dim=-1)": "fused.chunk(3)"},
             ),
             Mistake(
                 "sequence-cut-in-three",
@@ -765,6 +854,16 @@ EXERCISES = [
                 {"query, key, value = ": "key, query, value = "},
             ),
             Mistake(
+                "query-and-value-swapped",
+                "Query and value are in each other's place. The order is query, key, value.",
+                {"query, key, value = ": "value, key, query = "},
+            ),
+            Mistake(
+                "query-last",
+                "The order is not right: yours returns key, value, query where query, key, value is asked for.",
+                {"query, key, value = ": "value, query, key = "},
+            ),
+            Mistake(
                 "value-first",
                 "The order is not right: yours returns value, query, key where query, key, value is asked for.",
                 {"query, key, value = ": "key, value, query = "},
@@ -776,26 +875,32 @@ EXERCISES = [
             ),
             Mistake(
                 "shared-qkv-projection",
-                "All three are the first third of the columns. Key and value are the second and the last third.",
-                {PARTS: "return (split_heads(query, n_heads),) * 3"},
+                "All three are one and the same third. The first is the query, the second the key, the last the value.",
+                {CHUNKS: "query = key = value = fused.chunk(3, dim=-1)[0]"},
             ),
             Mistake(
                 "single-head-called-multi",
-                "Cut in three, but not into heads: there is one head, as wide as the model. Split each third into n_heads.",
+                "There is one head, as wide as the model. Split each third into n_heads.",
                 {PARTS: PARTS.replace("n_heads", "1")},
             ),
             Mistake(
                 "heads-not-split",
-                "The cut in three is right, but the thirds are not split into heads. Each should be "
-                "(batch, heads, seq, d_head).",
+                "The thirds are not split into heads. Each should be (batch, heads, seq, d_head).",
                 {PARTS: "return query, key, value"},
             ),
             Mistake(
                 "one-tensor-not-three",
-                "The numbers are right, but in one tensor. Return three: query, key, value.",
+                "All comes in one tensor. Return three: query, key, value.",
                 {PARTS: PARTS.replace("return ", "return torch.stack((") + "))"},
             ),
-            *SPLIT_MISTAKES[:6],
+            *SPLIT_MISTAKES[:7],
+        ),
+        styles=(
+            # however many pieces there are
+            {
+                "query, key, value = ": "pieces = ",
+                PARTS: "return tuple(split_heads(piece, n_heads) for piece in pieces)",
+            },
         ),
         hints=(
             "Two steps: cut the columns in three equal blocks, then split each block into heads.",
@@ -820,18 +925,22 @@ EXERCISES = [
                 {"math.sqrt(query.shape[-1])": "math.sqrt(query.shape[-1] * query.shape[1])"},
             ),
             Mistake(
-                "keys-ignored",
-                "w_k changes nothing: queries are compared with queries. Score (i, j) is query i · key j, and the keys "
-                "are x @ w_k.",
+                "w-q-for-keys-too",
+                "w_k changes nothing: queries are compared with queries, and the scores are symmetric. Score (i, j) is "
+                "query i · key j, and the keys are x @ w_k.",
                 {"query @ key": "query @ query"},
             ),
             Mistake(
-                "queries-ignored",
-                "w_q changes nothing: keys are compared with keys. Score (i, j) is query i · key j, and the queries "
-                "are x @ w_q.",
+                "w-k-for-queries-too",
+                "w_q changes nothing: keys are compared with keys, and the scores are symmetric. Score (i, j) is "
+                "query i · key j, and the queries are x @ w_q.",
                 {"query @ key": "key @ key"},
             ),
-            *(m for m in SOFTMAX_MISTAKES if m.id in ("softmax-over-queries", "no-softmax", "mask-inverted")),
+            *SOFTMAX_MISTAKES,
+            MASK_ADDED,
+            ROW_NAN,
+            ROW_EVEN,
+            ROW_OPEN,
             Mistake(
                 "mask-missing",
                 "The mask changes nothing. Hand it on to the attention.",
@@ -853,6 +962,28 @@ EXERCISES = [
                 "and the values are x @ w_v.",
                 {"return pattern @ value": "return pattern @ key"},
             ),
+            Mistake(
+                "heads-split-before-projection",
+                "Each head sees its own columns of x alone, and all heads share one corner of each matrix: x is split "
+                "first. Project first, so that each head's queries, keys and values are made of all columns of x.",
+                {
+                    "split_heads(x @ w, n_heads)": "split_heads(x, n_heads) @ "
+                    "w[: x.shape[-1] // n_heads, : x.shape[-1] // n_heads]"
+                },
+            ),
+            Mistake(
+                "heads-see-own-columns-only",
+                "Each head sees its own columns of x alone. Project first, so that each head's queries, keys and values "
+                "are made of all columns of x.",
+                {"x @ w,": "x @ (w * torch.eye(n_heads).kron(torch.ones_like(w[::n_heads, ::n_heads]))),"},
+            ),
+            Mistake(
+                "split-and-merged-by-view",
+                "The numbers are only cut anew in the order of memory, on the way in and on the way back: each head has "
+                "a piece of the sentence, and the pieces never meet (section 3.9). Cut the last axis into "
+                "(n_heads, d_head) and swap positions and heads; on the way back swap first, then join.",
+                {SPLIT: VIEW, MERGED: VIEWED_BACK},
+            ),
             *SPLIT_MISTAKES[:1],
             COLUMNS_INTERLEAVED,
             Mistake(
@@ -861,26 +992,38 @@ EXERCISES = [
                 "positions, where the matrix product takes them for the words. Swap these axes before, and back after.",
                 {
                     SPLIT: "x.unflatten(-1, (n_heads, -1))",
-                    "heads.transpose(1, 2).flatten(-2)": "heads.flatten(-2)",
+                    MERGED: "heads.flatten(-2)",
                 },
             ),
             Mistake(
                 "single-head-called-multi",
                 "There is one head, as wide as the model. Split queries, keys and values into n_heads, or all share "
                 "one row of weights.",
-                {"split_heads(x @ w, n_heads)": "split_heads(x @ w, 1)"},
+                {"query, key, value = (": "n_heads = 1\n    query, key, value = ("},
+            ),
+            Mistake(
+                "mask-with-an-axis-for-heads",
+                "Each head is computed by itself, so its scores are (batch, queries, keys). A mask of four axes, "
+                "(batch, heads, queries, keys), does not fit them: its axis for the heads has to go, or every head has "
+                "to get one.",
+                {
+                    "output, _ = scaled_dot_product_attention(query, key, value, mask)": "heads = zip(*(all.unbind(1) "
+                    "for all in (query, key, value)))\n"
+                    "    output = torch.cat([scaled_dot_product_attention(*head, mask)[0] for head in heads], dim=-1)",
+                    "merge_heads(output)": "output",
+                },
             ),
             Mistake(
                 "merged-by-view-only",
-                "The heads were split well, but joined by a view, in the order of memory: positions and heads get mixed. "
-                "Swap heads and positions back first, then join the last two axes.",
-                {"heads.transpose(1, 2).flatten(-2)": "heads.reshape(heads.shape[0], heads.shape[2], -1)"},
+                "The heads are joined by a view, in the order of memory: positions and heads get mixed. Swap heads and "
+                "positions back first, then join the last two axes.",
+                {MERGED: VIEWED_BACK},
             ),
             Mistake(
                 "merged-interleaved",
                 "The heads' columns are joined in turn, like cards. Head 0's columns come first, then head 1's: "
                 "(batch, seq, heads, d_head) before the last two axes are joined.",
-                {"heads.transpose(1, 2).flatten(-2)": "heads.permute(0, 2, 3, 1).flatten(-2)"},
+                {MERGED: "heads.permute(0, 2, 3, 1).flatten(-2)"},
             ),
             Mistake(
                 "no-output-projection",
@@ -923,6 +1066,13 @@ EXERCISES = [
                     "merge_heads(output) @ w_o": "merge_heads(output)",
                 },
             ),
+        ),
+        styles=(
+            # one head keeps its three axes: with n_heads = 1 it needs no fourth
+            {
+                "split_heads(x @ w, n_heads)": "(x @ w if n_heads == 1 else split_heads(x @ w, n_heads))",
+                "merge_heads(output)": "(output if n_heads == 1 else merge_heads(output))",
+            },
         ),
         hints=(
             "Five steps: project, split into heads, attend, merge the heads, mix by w_o. The functions for the middle "

@@ -162,8 +162,8 @@ RATE_MISTAKES = (
     ),
     Mistake(
         "pe-exponent-zero",
-        "Every pair turns like pair 0, one radian a position. Pair i turns by 1 / 10000^(2i / d_model). "
-        "(If there is a `//` in your exponent, it rounds to 0.)",
+        "Every pair turns like pair 0. Pair i turns by 1 / 10000^(2i / d_model). (If there is a `//` in your "
+        "exponent, it rounds to 0.)",
         {POWERS: "base ** (0 * torch.arange(0, d_model, 2))"},
     ),
     Mistake(
@@ -317,7 +317,7 @@ EXERCISES = [
             ),
             Mistake(
                 "pe-off-by-one",
-                "The first row is position 1. Positions count from 0, so that row 0 is 0, 1, 0, 1, …",
+                "Positions are counted from 1. They count from 0, so that row 0 is 0, 1, 0, 1, …",
                 {"torch.arange(n_positions)": "torch.arange(1, n_positions + 1)"},
             ),
             Mistake(
@@ -340,14 +340,13 @@ EXERCISES = [
             ),
             Mistake(
                 "pairs-left-apart",
-                "The shape is (positions, pairs, 2): sine and cosine have an axis of their own. Flatten the last two "
-                "axes into one, d_model.",
+                "Sine and cosine have an axis of their own. Flatten the last two axes into one, d_model.",
                 {PAIRED: "torch.stack([angles.sin(), angles.cos()], dim=-1)"},
             ),
             Mistake(
                 "batch-axis-added",
-                "There is one axis too many in front, (1, positions, d_model). Asked for is the table alone; when it is "
-                "added, torch repeats it for every sentence by itself.",
+                "There is one axis too many, in front. Asked for is the table alone; when it is added, torch repeats "
+                "it for every sentence by itself.",
                 {PAIRED: f"{PAIRED}[None]"},
             ),
             Mistake(
@@ -414,12 +413,13 @@ EXERCISES = [
             ),
             Mistake(
                 "encoding-ignored",
-                "x comes back as it was: no position comes in.",
+                "The encoding is not used: no position comes in.",
                 {"x + encoding[: x.shape[1]]": "x"},
             ),
             Mistake(
                 "position-number-added",
-                "The position's number is added, 0, 1, 2, …, and the encoding is not used. Add row p of the encoding.",
+                "The position's number, 0, 1, 2, …, stands in for the encoding, which is not used. Add row p of the "
+                "encoding.",
                 {"encoding[: x.shape[1]]": "torch.arange(x.shape[1])[:, None]"},
             ),
             Mistake(
@@ -434,7 +434,7 @@ EXERCISES = [
             ),
             Mistake(
                 "averaged",
-                "This is half of the sum. Only add.",
+                "The result is halved. Only add.",
                 {"return x + ": "return 0.5 * x + 0.5 * "},
             ),
             Mistake(
@@ -508,29 +508,29 @@ EXERCISES = [
         mistakes=(
             Mistake(
                 "shift-reversed",
-                "The matrix moves back by shift, in place of on. In our encoding a pair is (sine, cosine), so its "
+                "The matrix moves back where it should move on. In our encoding a pair is (sine, cosine), so its "
                 "matrix is [[cos, sin], [−sin, cos]].",
                 {"[cos, sin], -1": "[cos, -sin], -1", "[-sin, cos], -1": "[sin, cos], -1"},
             ),
             Mistake(
                 "shift-ignored",
-                "The matrix moves by 1 whatever shift is. The angle of a pair is shift · omega.",
+                "The matrix moves by one position whatever shift is. The angle of a pair is shift · omega.",
                 {"math.pi * shift": "math.pi"},
             ),
             Mistake(
                 "shift-without-sign",
-                "A negative shift moves on, not back. The angle has the sign of shift.",
+                "The sign of shift has no effect. The angle has the sign of shift.",
                 {"math.pi * shift": "math.pi * abs(shift)"},
             ),
             Mistake(
                 "minus-missing",
-                "Both sines have a plus. One of the two in a rotation has a minus; here the lower left: "
-                "[[cos, sin], [−sin, cos]].",
+                "Both sines have the same sign. One of the two in a rotation has a minus; here the lower left: [[cos, "
+                "sin], [−sin, cos]].",
                 {"[-sin, cos], -1": "[sin, cos], -1"},
             ),
             Mistake(
                 "reflected",
-                "Your small matrices are mirrors, [[cos, sin], [sin, −cos]], not rotations: [[cos, sin], [−sin, cos]].",
+                "Your small matrices are mirrors, not rotations. A rotation is [[cos, sin], [−sin, cos]].",
                 {"[-sin, cos], -1": "[sin, -cos], -1"},
             ),
             Mistake(
@@ -541,12 +541,12 @@ EXERCISES = [
             ),
             Mistake(
                 "cosines-only",
-                "Only the diagonal is filled. The new sine needs the old cosine too, and the other way round.",
+                "The sines are missing. The new sine needs the old cosine too, and the other way round.",
                 {"[cos, sin], -1": "[cos, 0 * sin], -1", "[-sin, cos], -1": "[0 * sin, cos], -1"},
             ),
             Mistake(
                 "identity",
-                "The matrix moves nothing: it is the identity, whatever shift is.",
+                "The matrix moves nothing, whatever shift is.",
                 {"torch.block_diag(*rotations)": "torch.eye(d_model)"},
             ),
             Mistake(
@@ -563,14 +563,13 @@ EXERCISES = [
             ),
             Mistake(
                 "rotations-not-assembled",
-                "These are the small rotations, one a pair: (pairs, 2, 2). Put them along the diagonal of one "
-                "matrix, with zeros elsewhere.",
+                "These are the small matrices, one a pair. Put them along the diagonal of one matrix, with zeros "
+                "elsewhere.",
                 {"torch.block_diag(*rotations)": "rotations"},
             ),
             Mistake(
                 "rotations-in-one-row",
-                "The small rotations stand side by side, (2, d_model). They belong along the diagonal of a square "
-                "matrix.",
+                "The small matrices stand side by side. They belong along the diagonal of a square matrix.",
                 {"torch.block_diag(*rotations)": "torch.cat(list(rotations), -1)"},
             ),
             *RATE_MISTAKES,
@@ -607,7 +606,8 @@ EXERCISES = [
             ),
             Mistake(
                 "reflected",
-                "The second of a pair is a sin θ − b cos θ: that mirrors the pair. With a plus it is a turn.",
+                "a sin θ − b cos θ stands where a sin θ + b cos θ should: that mirrors the pair. With a plus it is a "
+                "turn.",
                 {"even * sin + odd * cos": "even * sin - odd * cos"},
             ),
             Mistake(
@@ -703,7 +703,7 @@ EXERCISES = [
             ),
             Mistake(
                 "not-rotated",
-                "x comes back as it was: nothing is turned.",
+                "Nothing is turned: sines and cosines change nothing.",
                 {TURNED: "x"},
             ),
         ),
@@ -713,7 +713,7 @@ EXERCISES = [
             "Put them side by side again: `torch.stack([first, second], dim=-1)` has shape (…, pairs, 2), and "
             "`.flatten(-2)` makes d_head of the last two axes.",
         ),
-        remark="A pair is a complex number, and this multiplies it by e^(iθ): `torch.view_as_complex` does it so. "
+        remark="A pair is a complex number, and this multiplies it by e^(iθ). torch has such numbers: `view_as_complex`. "
         "Equation 34 of RoFormer (Su et al. 2021).",
     ),
     Exercise(
@@ -755,8 +755,7 @@ EXERCISES = [
             ),
             Mistake(
                 "position-one-too-small",
-                "The new tokens stand one position too early, the first of them on that of the last kept one. "
-                "After n kept tokens the next position is n.",
+                "The new tokens stand one position too early. After n kept tokens the next position is n.",
                 {COUNT: "n_cached = cached_key.shape[-2] - 1\n"},
             ),
             Mistake(
@@ -814,30 +813,30 @@ EXERCISES = [
             ),
             Mistake(
                 "mask-counts-from-first-key",
-                "The mask treats the queries as the first of all tokens, so they see too few keys. They are the last.",
+                "The mask treats the queries as the first of all tokens. They are the last.",
                 {MASK: "torch.ones(query.shape[-2], all_keys.shape[-2], dtype=torch.bool).tril()"},
             ),
             Mistake(
                 "mask-off-by-one",
-                "A new token does not see itself, only those before it.",
+                "The edge of the mask is one token too early. A new token sees itself too, not only those before it.",
                 {MASK: "torch.ones(query.shape[-2], all_keys.shape[-2], dtype=torch.bool)"
                        ".tril(cached_key.shape[-2] - 1)"},
             ),
             Mistake(
                 "mask-one-ahead",
-                "A new token sees the one after it as well.",
+                "The edge of the mask is one token too far on. A new token sees itself and those before it, none "
+                "after it.",
                 {MASK: "torch.ones(query.shape[-2], all_keys.shape[-2], dtype=torch.bool)"
                        ".tril(cached_key.shape[-2] + 1)"},
             ),
             Mistake(
                 "mask-inverted",
-                "The mask is the wrong way round: the new tokens see the future and nothing else. True means that a "
-                "query may attend.",
+                "The mask is the wrong way round. True means that a query may attend.",
                 {"all_values, mask)": "all_values, ~mask)"},
             ),
             Mistake(
                 "cache-not-attended",
-                "The new tokens see only new tokens: the kept keys and values are returned but not attended to.",
+                "The new tokens see only new tokens: the kept keys and values are not attended to.",
                 {f"{NEW_QUERY}, all_keys, all_values, mask": f"{NEW_QUERY}, {NEW_KEY}, value, causal_mask(key.shape[-2])"},
             ),
             Mistake(
@@ -868,19 +867,20 @@ EXERCISES = [
             ),
             Mistake(
                 "output-only",
-                "Only the output comes back. Return all keys and all values as well: they are the next call's cache.",
+                "Keys and values do not come back. Return all keys and all values as well: they are the next call's "
+                "cache.",
                 {"return output, all_keys, all_values": "return output"},
             ),
             Mistake(
                 "pattern-left-in",
-                "The first of the three is output and pattern together. `scaled_dot_product_attention` returns both; "
-                "only the output is wanted.",
+                "Output and pattern come together. `scaled_dot_product_attention` returns both; only the output is "
+                "wanted.",
                 {"output, _ = scaled": "output = scaled"},
             ),
             Mistake(
                 "pattern-for-output",
-                "The first of the three is the pattern. `scaled_dot_product_attention` returns the output first, and "
-                "that is wanted.",
+                "The pattern stands where the output should. `scaled_dot_product_attention` returns the output first, "
+                "and that is wanted.",
                 {"output, _ = scaled": "_, output = scaled"},
             ),
             Mistake(
@@ -911,12 +911,12 @@ EXERCISES = [
         mistakes=(
             Mistake(
                 "rewards-distance",
-                "The bias is positive, so the furthest keys win. Something is taken *off* the score: −slope · distance.",
+                "The sign is wrong. Distance takes something *off* the score: −slope · distance.",
                 {"return -alibi": "return alibi"},
             ),
             Mistake(
                 "signed-distance",
-                "Keys after the query get a bias above 0. The distance is never below 0: take its absolute value.",
+                "The distance is above 0 on one side of the query and below 0 on the other. Take its absolute value.",
                 {").abs()": ")"},
             ),
             Mistake(
@@ -936,29 +936,28 @@ EXERCISES = [
             ),
             Mistake(
                 "queries-and-keys-swapped",
-                "The axes are (heads, keys, queries). Rows belong to queries, columns to keys.",
+                "Rows and columns are swapped. Rows belong to queries, columns to keys.",
                 {"* distance": "* distance.T"},
             ),
             Mistake(
                 "slopes-from-head-zero",
-                "The first head has the slope 1: the heads are counted from 0. They count from 1, so the first slope is "
-                "2^(−8 / n_heads) and the last 2^(−8).",
+                "The heads are counted from 0. They count from 1, so the first slope is 2^(−8 / n_heads) and the last "
+                "2^(−8).",
                 {"torch.arange(1, n_heads + 1)": "torch.arange(n_heads)"},
             ),
             Mistake(
                 "slopes-of-eight-heads",
-                "The slopes are 1/2, 1/4, 1/8, … whatever n_heads is. That is right for 8 heads; in general it is "
-                "2^(−8h / n_heads).",
+                "The exponent is −h whatever n_heads is. That is right for 8 heads; in general it is −8h / n_heads.",
                 {"(-8 * torch.arange(1, n_heads + 1) / n_heads)": "(-torch.arange(1, n_heads + 1))"},
             ),
             Mistake(
                 "slopes-not-divided",
-                "The slopes are 2^(−8h): the division by n_heads is missing.",
+                "The exponent is not divided by n_heads. The slopes are 2^(−8h / n_heads).",
                 {" / n_heads)": ")"},
             ),
             Mistake(
                 "slopes-by-division",
-                "The slopes are 2^(−8 / h), and grow from head to head. h stands above the line: 2^(−8h / n_heads).",
+                "The exponent is −8 / h. h stands above the line: −8h / n_heads.",
                 {"(-8 * torch.arange(1, n_heads + 1) / n_heads)": "(-8 / torch.arange(1, n_heads + 1))"},
             ),
             Mistake(
@@ -968,7 +967,7 @@ EXERCISES = [
             ),
             Mistake(
                 "slopes-grow",
-                "The minus in the exponent is missing: the slopes are 2^(8h / n_heads), above 1, and grow from head to head.",
+                "The minus in the exponent is missing. It should be −8h / n_heads, so that all slopes are below 1.",
                 {"(-8 *": "(8 *"},
             ),
             Mistake(
@@ -978,7 +977,7 @@ EXERCISES = [
             ),
             Mistake(
                 "one-slope-for-all",
-                "Every head has the slope of the first one. Head h has 2^(−8h / n_heads).",
+                "Every head has the same slope. Head h has 2^(−8h / n_heads).",
                 {"-alibi_slopes(n_heads)[:, None, None]":
                      "-alibi_slopes(n_heads)[:1, None, None].expand(n_heads, 1, 1)"},
             ),
@@ -989,7 +988,7 @@ EXERCISES = [
             ),
             Mistake(
                 "no-slopes",
-                "This is −distance in every head. Each head multiplies it by its slope.",
+                "There are no slopes. Each head multiplies the distance by its own.",
                 {"-alibi_slopes(n_heads)[:, None, None]": "-torch.ones(n_heads, 1, 1)"},
             ),
             Mistake(
@@ -999,8 +998,9 @@ EXERCISES = [
             ),
             Mistake(
                 "key-position-only",
-                "The bias depends on the key's position alone, +slope · position. Under a causal mask the softmax gives "
-                "the same weights, but asked for is −slope · distance, which is 0 where query and key are one token.",
+                "The bias is +slope · key position, whatever the query's position is. Under a causal mask that has "
+                "the effect of −slope · distance, but here the latter is asked for, which is 0 where query and key "
+                "are one token.",
                 {"return -alibi_slopes(n_heads)[:, None, None] * distance":
                      "return alibi_slopes(n_heads)[:, None, None] * torch.arange(n_keys).expand(n_queries, -1)"},
             ),
@@ -1017,7 +1017,7 @@ EXERCISES = [
             ),
             Mistake(
                 "heads-missing",
-                "This is the bias of the first head only. There is one matrix a head: (heads, queries, keys).",
+                "This is the bias of one head only. There is one matrix a head: (heads, queries, keys).",
                 {"alibi_slopes(n_heads)[:, None, None]": "alibi_slopes(n_heads)[0]"},
             ),
         ),

@@ -142,6 +142,7 @@ def attention_with_dropout_probes() -> dict[str, tuple]:
         "rate 0.5, but all happen to stay": (QUERY, KEY, VALUE, torch.ones(3, 3, dtype=torch.bool), 0.5),
         "2 queries, 3 keys, d_head = 5, d_value = 4": probe(queries=2, keys=3, d_head=5, d_value=4, rate=0.1),
         "every size 4": probe(queries=4, keys=4, d_head=4, d_value=4, rate=0.3),
+        "4 queries, 4 keys, d_head = 3, d_value = 5": probe(queries=4, keys=4, d_head=3, d_value=5, rate=0.2),
         "2 sentences, 3 heads": probe(2, 3, queries=4, keys=5, d_head=6, d_value=7, rate=0.4),
     }
 
@@ -202,7 +203,7 @@ DROPOUT_MISTAKES = (
     ),
     Mistake(
         "scaled-by-example",
-        "What stays is doubled whatever the rate is. That is right at rate 0.5; in general divide by 1 − rate.",
+        "What stays is doubled whatever the rate is. Doubling is for the rate 0.5; in general divide by 1 − rate.",
         {"/ (1 - rate)": "* 2"},
     ),
     Mistake(
@@ -260,8 +261,7 @@ EXERCISES = [
             ),
             Mistake(
                 "activation-at-the-end",
-                "ReLU is applied to the result, not to the hidden units. Nothing bends between the two layers, and the "
-                "network can never return a negative number.",
+                "ReLU is applied to the result, not to the hidden units, so nothing bends between the two layers.",
                 {"torch.relu(hidden) @ down.T + down_bias": "torch.relu(hidden @ down.T + down_bias)"},
             ),
             Mistake(
@@ -272,8 +272,7 @@ EXERCISES = [
             ),
             Mistake(
                 "activation-on-the-input",
-                "ReLU is applied to x, before the widening: what is negative in x is lost. It belongs on the hidden "
-                "units.",
+                "ReLU is applied to x, before the widening. It belongs on the hidden units, after it.",
                 {"x @ up": "torch.relu(x) @ up", "torch.relu(hidden)": "hidden"},
             ),
             Mistake(
@@ -308,20 +307,20 @@ EXERCISES = [
             ),
             Mistake(
                 "up-not-transposed",
-                "x @ up runs only when d_ff happens to be d_model, and then mixes the wrong numbers. up has one *row* "
-                "for each hidden unit: x @ up.T.",
+                "up is used as it lies, which runs only when d_ff happens to be d_model, and then mixes the wrong "
+                "numbers. up has one *row* for each hidden unit: x @ up.T.",
                 {"up.T": "up"},
             ),
             Mistake(
                 "down-not-transposed",
-                "hidden @ down runs only when d_ff happens to be d_model, and then mixes the wrong numbers. down has "
-                "one *row* for each output: hidden @ down.T.",
+                "down is used as it lies, which runs only when d_ff happens to be d_model, and then mixes the wrong "
+                "numbers. down has one *row* for each output: hidden @ down.T.",
                 {"down.T": "down"},
             ),
             Mistake(
                 "weights-not-transposed",
-                "x @ up and hidden @ down run only when d_ff happens to be d_model, and then mix the wrong numbers. "
-                "nn.Linear keeps one *row* for each output: x @ up.T, hidden @ down.T.",
+                "up and down are used as they lie, which runs only when d_ff happens to be d_model, and then mixes "
+                "the wrong numbers. nn.Linear keeps one *row* for each output: x @ up.T, hidden @ down.T.",
                 {"up.T": "up", "down.T": "down"},
             ),
             Mistake(
@@ -379,7 +378,8 @@ EXERCISES = [
             ),
             Mistake(
                 "eps-missing",
-                "eps is not used. A vector whose entries are all equal then gives 0 / 0, which is NaN.",
+                "eps is not used. It is there for a vector whose entries are all equal, so that it does not give 0 / "
+                "0, which is NaN.",
                 {"(variance + eps)": "variance"},
             ),
             Mistake(
@@ -400,25 +400,24 @@ EXERCISES = [
             ),
             Mistake(
                 "variance-is-a-sum",
-                "The squares are added up but not averaged, so each vector leaves with length 1. Divided by d_model, "
-                "they give variance 1 and length √d_model.",
+                "The squares are added up but not averaged. The variance is their mean: divide by their number, "
+                "d_model.",
                 {"((x - mean) ** 2).mean(-1, keepdim=True)": "((x - mean) ** 2).sum(-1, keepdim=True)"},
             ),
             Mistake(
                 "mean-kept",
-                "x is divided by the right number, but its mean is still there: subtract it before you divide.",
+                "The mean is still there. Subtract it from x, then divide.",
                 {"return (x - mean)": "return x"},
             ),
             Mistake(
                 "variance-around-zero",
-                "Divided by the root of the mean of x², which has the mean still in it. The variance is the mean square of "
-                "x − mean.",
+                "What is squared is x, which has the mean still in it. The variance is the mean square of x − mean.",
                 {"((x - mean) ** 2)": "(x ** 2)"},
             ),
             Mistake(
                 "root-mean-square",
-                "The mean is never subtracted. That is RMSNorm (Zhang and Sennrich 2019), which many newer models use; "
-                "LayerNorm subtracts it, and takes the variance around it.",
+                "The mean is never subtracted. RMSNorm (Zhang and Sennrich 2019), which many newer models use, does "
+                "without that; LayerNorm subtracts it, and takes the variance around it.",
                 {"((x - mean) ** 2)": "(x ** 2)", "return (x - mean)": "return x"},
             ),
             Mistake(
@@ -433,7 +432,7 @@ EXERCISES = [
             ),
             Mistake(
                 "not-divided",
-                "The mean is 0, but the size is what it was. Divide by the root of variance + eps.",
+                "Nothing is divided, so the size is what it was. Divide by the root of variance + eps.",
                 {" / (variance + eps).sqrt()": ""},
             ),
             Mistake(
@@ -479,13 +478,13 @@ EXERCISES = [
             ),
             Mistake(
                 "keepdim-missing",
-                "`mean(-1)` drops the last axis, and what is left meets the wrong axis in the subtraction. With "
-                "`keepdim=True` it stays, with size 1, and each vector meets its own mean.",
+                "`mean(-1)` drops the last axis, and what is left meets the wrong axis of x. With `keepdim=True` it "
+                "stays, with size 1, and each vector meets its own mean.",
                 {"(-1, keepdim=True)": "(-1)"},
             ),
             Mistake(
                 "weight-ignored",
-                "The vectors are normalised, but not multiplied by weight.",
+                "weight is not used. Multiply by it, then add bias.",
                 {" * weight": ""},
             ),
             Mistake(
@@ -536,31 +535,31 @@ EXERCISES = [
             ),
             Mistake(
                 "pre-norm-called-post-norm",
-                "This is post-norm: the sum is normalised. In pre-norm the norm comes before the sublayer, inside the "
-                "branch, and the stream itself is only added to.",
+                "This is post-norm: the result is normalised. In pre-norm the norm comes before the sublayer, inside "
+                "the branch, and the stream itself is only added to.",
                 {"x + sublayer(norm(x))": "norm(x + sublayer(x))"},
             ),
             Mistake(
                 "norm-around-the-sublayer",
-                "The norm comes before the sublayer, rightly, and once more after it. In pre-norm the sublayer's output "
-                "is added as it is.",
+                "The norm comes before the sublayer, and once more after it. In pre-norm the sublayer's output is "
+                "added as it is.",
                 {"sublayer(norm(x))": "norm(sublayer(norm(x)))"},
             ),
             Mistake(
                 "norm-at-both-ends",
-                "The sum is normalised too. In pre-norm nothing rescales the stream: leave the sum as it is.",
+                "The result is normalised too. In pre-norm nothing rescales the stream: leave the sum as it is.",
                 {"x + sublayer(norm(x))": "norm(x + sublayer(norm(x)))"},
             ),
             Mistake(
                 "residual-from-the-normed",
-                "norm(x) is added where x should be. The residual connection goes around the norm too, so that the stream "
+                "norm(x) stands where x should. The residual connection goes around the norm too, so that the stream "
                 "passes through no norm.",
                 {"x + sublayer(norm(x))": "norm(x) + sublayer(norm(x))"},
             ),
             Mistake(
                 "norm-on-the-stream",
-                "x and norm(x) have changed places: the sublayer sees x, and norm(x) is added. The norm belongs into the "
-                "branch, the plain x into the sum.",
+                "x and norm(x) have changed places: it is x that the sublayer sees. The norm belongs into the branch, "
+                "the plain x into the sum.",
                 {"x + sublayer(norm(x))": "norm(x) + sublayer(x)"},
             ),
             Mistake(
@@ -570,7 +569,7 @@ EXERCISES = [
             ),
             Mistake(
                 "sublayer-missing",
-                "The sublayer is not used: what is added to x is norm(x) itself.",
+                "The sublayer is not used: nothing passes through it.",
                 {"sublayer(norm(x))": "norm(x)"},
             ),
         ),
@@ -593,8 +592,8 @@ EXERCISES = [
             *RESIDUAL_MISTAKES,
             Mistake(
                 "pre-norm-called-post-norm",
-                "This is pre-norm: the norm comes before the sublayer, and the sum is left as it is. In post-norm the "
-                "sublayer sees x, and the sum is normalised.",
+                "This is pre-norm: the norm comes before the sublayer, and the result is left as it is. In post-norm "
+                "the sublayer sees x, and the sum is normalised.",
                 {"norm(x + sublayer(x))": "x + sublayer(norm(x))"},
             ),
             Mistake(
@@ -604,18 +603,18 @@ EXERCISES = [
             ),
             Mistake(
                 "norm-after-the-sublayer",
-                "The sublayer's output is normalised, and x is added after that. Add first: what is normalised is the sum.",
+                "The sublayer's output is normalised before it meets x. Add first: what is normalised is the sum.",
                 {"norm(x + sublayer(x))": "x + norm(sublayer(x))"},
             ),
             Mistake(
                 "norm-at-both-ends",
-                "The sublayer sees norm(x) too. In post-norm it sees x as it is; only the sum is normalised.",
+                "The sublayer sees norm(x). In post-norm it sees x as it is; only the sum is normalised.",
                 {"sublayer(x)": "sublayer(norm(x))"},
             ),
             Mistake(
                 "residual-from-the-normed",
-                "x is normalised before anything else, and once more at the end. In post-norm the norm comes last, and only "
-                "there: the sum is x + sublayer(x).",
+                "x is normalised before anything else. In post-norm the norm comes last, and only there: the sum is x "
+                "+ sublayer(x).",
                 {"x + sublayer(x)": "norm(x) + sublayer(norm(x))"},
             ),
             Mistake(
@@ -625,8 +624,7 @@ EXERCISES = [
             ),
             Mistake(
                 "norm-before-the-sum",
-                "Only x is normalised, and the sublayer's output is added to that. Add first: what is normalised is the "
-                "sum.",
+                "x is normalised before the sublayer's output meets it. Add first: what is normalised is the sum.",
                 {"norm(x + sublayer(x))": "norm(x) + sublayer(x)"},
             ),
             Mistake(
@@ -642,7 +640,7 @@ EXERCISES = [
             ),
             Mistake(
                 "sublayer-missing",
-                "The sublayer is not used: x itself is normalised.",
+                "The sublayer is not used: nothing passes through it.",
                 {"norm(x + sublayer(x))": "norm(x)"},
             ),
         ),
@@ -709,8 +707,8 @@ EXERCISES = [
             ),
             Mistake(
                 "masked-and-rescaled",
-                "The dropped weights are shared out among the others, as a mask does, and the rest is divided by "
-                "1 − rate as well. One correction is enough: the division.",
+                "The dropped weights are shared out among the others, as a mask does, and the rest is rescaled as "
+                "well. One correction is enough: the division by 1 − rate.",
                 {"scores.softmax(-1)": "scores.masked_fill(~keep, -math.inf).softmax(-1)"},
             ),
             Mistake(
@@ -740,8 +738,8 @@ EXERCISES = [
             *SCORE_MISTAKES,
             Mistake(
                 "softmax-over-queries",
-                "The softmax runs over the queries: before the dropout the columns of the pattern sum to 1, the rows do "
-                "not. It belongs along the keys, the last axis.",
+                "The softmax runs over the queries. It belongs along the keys, the last axis, so that before the "
+                "dropout each row of the pattern sums to 1.",
                 {".softmax(-1)": ".softmax(-2)"},
             ),
             Mistake(
@@ -762,12 +760,12 @@ EXERCISES = [
             ),
             Mistake(
                 "output-missing",
-                "The pattern comes back, after dropout. What is asked for is its product with value.",
+                "The pattern comes back. What is asked for is its product with value.",
                 {" @ value": ""},
             ),
             Mistake(
                 "pattern-returned-too",
-                "The output is right, but the pattern comes with it. Here only the output is asked for.",
+                "The pattern comes with the output. Here only the output is asked for.",
                 {
                     "return dropout(pattern, keep, rate) @ value": "return dropout(pattern, keep, rate) @ value, dropout(pattern, keep, rate)"
                 },

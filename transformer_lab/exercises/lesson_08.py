@@ -119,7 +119,8 @@ def loss_probes() -> dict[str, tuple]:
         "two equal logits": (exactly([[[0, 0]]]), torch.tensor([[1]])),
         "logits 0 and ln 3": (exactly([[[0, math.log(3)]]]), torch.tensor([[0]])),
         "as many positions as tokens in the vocabulary": (gaussian(2, 5, 5), tokens(5, 2, 5)),
-        "a logit of 1,000": (exactly([[[1000, 0], [1000, 0]]]), torch.tensor([[1, 1]])),
+        # The losses are 1000, ln 3 and 1000, so that even the exponential of their mean is finite.
+        "logits of 1,000": (exactly([[[1000, 0, 0], [0, 0, 0], [1000, 0, 0]]]), torch.tensor([[1, 1, 1]])),
         "three sentences": (gaussian(3, 4, 6), tokens(6, 3, 4)),
     }
 
@@ -219,7 +220,7 @@ EXERCISES = [
             ),
             Mistake(
                 "pe-concatenated-input",
-                "The positions are put after the tokens, and the sequence is twice as long. They are added, number to "
+                "The positions are put after the tokens, and the sequence gets longer. They are added, number to "
                 "number: no size changes.",
                 {
                     "token_table[ids] + position_table[: ids.shape[1]]": "torch.cat([token_table[ids], position_table[: ids.shape[1]].expand(len(ids), -1, -1)], dim=1)"
@@ -251,7 +252,7 @@ EXERCISES = [
             ),
             Mistake(
                 "whole-context-added",
-                "The whole position table is added, also the rows that no token stands at. Take the first "
+                "The whole position table is used, also the rows that no token stands at. Take the first "
                 "`ids.shape[1]` rows.",
                 {"position_table[: ids.shape[1]]": "position_table"},
             ),
@@ -351,12 +352,13 @@ EXERCISES = [
             ),
             Mistake(
                 "norm-before-every-block",
-                "The final norm is taken before each block too. A block norms by itself; this norm comes once, after the last.",
+                "The final norm is taken before each block. A block norms by itself; this norm comes once, after the "
+                "last.",
                 {"x = block(x)": "x = block(final_norm(x))"},
             ),
             Mistake(
                 "norm-after-head",
-                "The logits are normed, not the stream. First the norm over d_model numbers, then the head.",
+                "The logits are normed. First the norm over d_model numbers, then the head.",
                 {"final_norm(x) @ token_table.T": "final_norm(x @ token_table.T)"},
             ),
             Mistake(
@@ -404,12 +406,12 @@ EXERCISES = [
             ),
             Mistake(
                 "last-position-only",
-                "Only the last position's logits come back. Every position predicts, and the loss uses them all.",
+                "Only the last position comes back. Every position predicts, and the loss uses them all.",
                 {"final_norm(x) @": "final_norm(x)[:, -1:] @"},
             ),
             Mistake(
                 "last-position-without-its-axis",
-                "Only the last position's logits come back, without the axis of positions. Every position predicts.",
+                "Only the last position comes back, without the axis of positions. Every position predicts.",
                 {"final_norm(x) @": "final_norm(x)[:, -1] @"},
             ),
             Mistake(
@@ -426,7 +428,7 @@ EXERCISES = [
             ),
             Mistake(
                 "vocabulary-not-last",
-                "The scores are right, but the vocabulary is the second axis. The shape is (batch, seq, vocab).",
+                "The two last axes are swapped. The shape is (batch, seq, vocab).",
                 {"return final_norm(x) @ token_table.T": "return (final_norm(x) @ token_table.T).mT"},
             ),
         ),
@@ -503,8 +505,8 @@ EXERCISES = [
             ),
             Mistake(
                 "last-target-ignored",
-                "The last position's target is −100, which `F.cross_entropy` leaves out. That trains well, but here inputs "
-                "and targets have one token fewer: leave the last token out of the inputs.",
+                "The last position's target is −100, which `F.cross_entropy` leaves out. Here inputs and targets have "
+                "one token fewer: leave the last token out of the inputs.",
                 {"ids[:, :-1], ids[:, 1:]": "ids, nn.functional.pad(ids[:, 1:], (0, 1), value=-100)"},
             ),
             Mistake(
@@ -534,7 +536,7 @@ EXERCISES = [
             ),
             Mistake(
                 "targets-flattened",
-                "The targets are right, but in one long row. Keep the shape (batch, seq − 1).",
+                "The targets come in one long row. Keep the shape (batch, seq − 1).",
                 {"ids[:, 1:]": "ids[:, 1:].flatten()"},
             ),
             Mistake(
@@ -583,7 +585,8 @@ EXERCISES = [
             ),
             Mistake(
                 "sign-flipped",
-                "The minus is missing: logarithms of probabilities are at most 0, and so is their mean. A loss is at least 0.",
+                "The sign is wrong: a loss is at least 0. Logarithms of probabilities are at most 0, so a minus "
+                "stands before their mean.",
                 {"return F.cross_entropy": "return -F.cross_entropy"},
             ),
             Mistake(
@@ -603,8 +606,8 @@ EXERCISES = [
             ),
             Mistake(
                 "divided-by-the-vocabulary",
-                "The mean also counts the tokens that were not the target, as zeros: the loss is vocab_size times too "
-                "small. Divide by the number of targets.",
+                "The loss is divided by vocab_size, as by a mean that also counts the tokens that were not the "
+                "target, as zeros. Divide by the number of targets.",
                 {".flatten())": ".flatten()) / logits.shape[-1]"},
             ),
             Mistake(
@@ -624,13 +627,13 @@ EXERCISES = [
             ),
             Mistake(
                 "log-missing",
-                "It is minus the mean probability of the targets: the logarithm is missing.",
+                "The logarithm is missing: the targets' probabilities are used as they are.",
                 {"F.cross_entropy(logits": "F.nll_loss(logits.softmax(-1)"},
             ),
             Mistake(
                 "one-minus-probability",
-                "It is 1 minus the mean probability of the targets. Cross-entropy takes the logarithm, so that being sure "
-                "and wrong costs without bound.",
+                "1 minus the probability is used. Cross-entropy takes the logarithm, so that being sure and wrong "
+                "costs without bound.",
                 {"return F.cross_entropy(logits": "return 1 + F.nll_loss(logits.softmax(-1)"},
             ),
             Mistake(
@@ -643,8 +646,8 @@ EXERCISES = [
             ),
             Mistake(
                 "log-softmax-missing",
-                "The targets' logits are averaged as they are. A logit alone says nothing: take `log_softmax` first, which "
-                "compares it with the others.",
+                "The targets' logits are used as they are. A logit alone says nothing: take `log_softmax` first, "
+                "which compares it with the others.",
                 {"F.cross_entropy(logits": "F.nll_loss(logits"},
             ),
             Mistake(
@@ -793,8 +796,8 @@ EXERCISES = [
             ),
             Mistake(
                 "one-sentence-only",
-                "It works for a single sentence. With several, the argmax must be taken in each by itself: along the last "
-                "axis.",
+                "It can serve a single sentence only. With several, the argmax must be taken in each by itself: along "
+                "the last axis.",
                 {"logits.argmax(-1, keepdim=True)": "logits.argmax().view(1, 1)"},
             ),
             Mistake(
@@ -920,8 +923,8 @@ EXERCISES = [
             ),
             Mistake(
                 "three-biases-missing",
-                "Each block is 3 d short. That is what the biases of query, key and value hold; a first feed-forward bias "
-                "of d numbers in place of 4 d is short by as much.",
+                "Each block lacks 3 d numbers. That is what the biases of query, key and value hold; a first "
+                "feed-forward bias of d numbers in place of 4 d lacks as many.",
                 {"+ 5 * d_model": "+ 2 * d_model"},
             ),
             Mistake(
@@ -936,13 +939,14 @@ EXERCISES = [
             ),
             Mistake(
                 "attention-biases-missing",
-                "Each block is 4 d short. That is what attention's four biases hold; the feed-forward network's first bias "
-                "and the block's two norms hold as much.",
+                "Each block lacks 4 d numbers. That is what attention's four biases hold; the feed-forward network's "
+                "first bias and the block's two norms hold as much.",
                 {"**2 + 4 * d_model": "**2"},
             ),
             Mistake(
                 "feed-forward-biases-missing",
-                "Each block is 5 d short. That is what the two biases of the feed-forward network hold, 4 d and d.",
+                "Each block lacks 5 d numbers. That is what the two biases of the feed-forward network hold, 4 d and "
+                "d.",
                 {"**2 + 5 * d_model": "**2"},
             ),
             Mistake(
@@ -957,7 +961,7 @@ EXERCISES = [
             ),
             Mistake(
                 "one-norm-a-block",
-                "Each block is 2 d short. That is what one of its two norms holds: a scale and a shift.",
+                "Each block lacks 2 d numbers. That is what one of its two norms holds: a scale and a shift.",
                 {"+ 2 * norm": "+ norm"},
             ),
             Mistake(
@@ -967,7 +971,8 @@ EXERCISES = [
             ),
             Mistake(
                 "only-the-leading-terms",
-                "This is 12 n d² + V d, the two largest terms. Positions, biases and norms are missing.",
+                "Only the two largest terms are counted, those of 12 n d² + V d. Positions, biases and norms are "
+                "missing.",
                 {
                     " + context_length * d_model": "",
                     "**2 + 4 * d_model": "**2",

@@ -227,13 +227,13 @@ EXERCISES = [
             ),
             Mistake(
                 "nothing-merged",
-                "The ids come back as they were. If you compare a slice with the pair: a list never equals a tuple, "
-                "`[1, 2] == (1, 2)` is False.",
+                "Nothing is merged. If you compare a slice with the pair: a list never equals a tuple, `[1, 2] == (1, "
+                "2)` is False.",
                 {"tuple(ids[i : i + 2])": "ids[i : i + 2]"},
             ),
             Mistake(
                 "only-first-occurrence",
-                "Only the first occurrence of the pair is merged. Go on to the end of the list.",
+                "Only one occurrence of the pair is merged. Go on to the end of the list.",
                 {"== pair": "== pair and new_id not in merged"},
             ),
             Mistake(
@@ -243,7 +243,7 @@ EXERCISES = [
             ),
             Mistake(
                 "first-token-enough",
-                "Only the pair's first token is compared, and whatever follows it is swallowed. Both tokens must match.",
+                "Only the pair's first token is compared, whatever follows it. Both tokens must match.",
                 {"tuple(ids[i : i + 2]) == pair": "ids[i] == pair[0]"},
             ),
             Mistake(
@@ -321,7 +321,7 @@ EXERCISES = [
             ),
             Mistake(
                 "starts-ignored",
-                "Every window begins at the first token. Window b begins at starts[b].",
+                "starts changes nothing: all windows are the same. Window b begins at starts[b].",
                 {"starts[:, None]": "0 * starts[:, None]"},
             ),
             Mistake(
@@ -370,7 +370,7 @@ EXERCISES = [
             ),
             Mistake(
                 "rows-not-stacked",
-                "The windows are right, but they come in lists. `torch.stack` makes one tensor of a list.",
+                "The windows come in lists. `torch.stack` makes one tensor of a list.",
                 {"return ids[index], ids[index + 1]": "return list(ids[index]), list(ids[index + 1])"},
             ),
             Mistake(
@@ -407,14 +407,14 @@ EXERCISES = [
         mistakes=(
             Mistake(
                 "no-smoothing",
-                "The counts are not raised by one. A pair that was never seen gets the probability 0, and a token "
-                "that was never seen a row of 0 / 0, NaN.",
+                "The counts are not raised by one. Raised, they keep a pair that was never seen from the probability "
+                "0, and a token that was never seen from a row of 0 / 0, NaN.",
                 {"torch.ones(vocab_size": "torch.zeros(vocab_size"},
             ),
             Mistake(
                 "rows-of-zeros",
-                "The counts are not raised by one. A pair that was never seen gets the probability 0, and a token that "
-                "was never seen a row that does not sum to 1.",
+                "The counts are not raised by one, and a row of zeros stays one. Raised, they give no pair the "
+                "probability 0, and every row sums to 1.",
                 {
                     "torch.ones(vocab_size": "torch.zeros(vocab_size",
                     "counts / counts.sum(1, keepdim=True)": "(counts / counts.sum(1, keepdim=True)).nan_to_num(0)",
@@ -448,7 +448,7 @@ EXERCISES = [
             ),
             Mistake(
                 "nothing-counted",
-                "Every token is equally likely: no pair was counted. `=` sets a count, `+=` adds to it.",
+                "No pair was counted. `=` sets a count, `+=` adds to it.",
                 {", accumulate=True": ""},
             ),
             Mistake(
@@ -458,8 +458,8 @@ EXERCISES = [
             ),
             Mistake(
                 "columns-sum-to-one",
-                "The columns sum to 1, not the rows. A row holds the probabilities of what may follow one token: "
-                "divide by the sum along axis 1.",
+                "The columns are divided, each by one sum of its own. A row holds the probabilities of what may "
+                "follow one token: divide each row by its sum, along axis 1.",
                 {"counts.sum(1,": "counts.sum(0,"},
             ),
             Mistake(
@@ -478,13 +478,13 @@ EXERCISES = [
             ),
             Mistake(
                 "joint-not-conditional",
-                "All entries together sum to 1: that is how likely a pair is. Asked for is how likely the next token "
-                "is when the previous one is known: each row sums to 1.",
+                "The sum of all entries is the divisor: that gives how likely a pair is. Asked for is how likely the "
+                "next token is when the previous one is known: each row sums to 1.",
                 {"counts.sum(1, keepdim=True)": "counts.sum()"},
             ),
             Mistake(
                 "not-normalised",
-                "These are the counts. Divide each row by its sum.",
+                "The counts are not divided. Divide each row by its sum.",
                 {" / counts.sum(1, keepdim=True)": ""},
             ),
             Mistake(
@@ -495,7 +495,7 @@ EXERCISES = [
             ),
             Mistake(
                 "log-probabilities",
-                "These are the logarithms of the probabilities. Return the probabilities.",
+                "The logarithm is taken. Return the probabilities.",
                 {"return counts / counts.sum(1, keepdim=True)": "return (counts / counts.sum(1, keepdim=True)).log()"},
             ),
             Mistake(
@@ -679,8 +679,8 @@ EXERCISES = [
             ),
             Mistake(
                 "warm-up-one-too-long",
-                "The warm-up lasts one step too long, and its rate exceeds the highest one. Steps count from 0: the "
-                "warm-up is over when step equals warmup_steps.",
+                "The warm-up lasts one step too long. Steps count from 0: the warm-up is over when step equals "
+                "warmup_steps.",
                 {"step < config": "step <= config"},
             ),
             Mistake(
@@ -701,8 +701,8 @@ EXERCISES = [
             ),
             Mistake(
                 "cosine-over-all-steps",
-                "The progress counts the warm-up too, so the cosine does not begin at the highest rate. Progress is 0 "
-                "at the end of the warm-up and 1 at config.steps.",
+                "The progress counts the warm-up too, so it is past 0 where the cosine begins. Progress is 0 at the "
+                "end of the warm-up and 1 at config.steps.",
                 {"(step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)": "step / config.steps"},
             ),
             Mistake(
@@ -719,12 +719,14 @@ EXERCISES = [
             ),
             Mistake(
                 "progress-one-short",
-                "The progress reaches 1 at the last step, config.steps − 1. Here it reaches 1 at config.steps.",
+                "The progress is divided by one step too few. 1 belongs to config.steps, not at the last step, "
+                "config.steps − 1.",
                 {"max(1, config.steps - config": "max(1, config.steps - 1 - config"},
             ),
             Mistake(
                 "down-to-zero",
-                "The rate falls to 0. It ends at config.learning_rate · config.final_learning_rate.",
+                "The final rate is left out, as if it were 0. The rate ends at config.learning_rate · "
+                "config.final_learning_rate.",
                 {"final = config.learning_rate * config.final_learning_rate": "final = 0"},
             ),
             Mistake(
@@ -760,29 +762,29 @@ EXERCISES = [
             ),
             Mistake(
                 "cosine-rises",
-                "The curve runs the wrong way: it rises from the final rate to the highest. The factor begins at 1: "
-                "1 plus the cosine, not 1 minus it.",
+                "The curve is upside down. The factor begins at 1: 1 plus the cosine, not 1 minus it.",
                 {"(1 + math.cos": "(1 - math.cos"},
             ),
             Mistake(
                 "not-halved",
-                "1 + cos goes from 2 to 0. Halve it, or the peak lies too high.",
+                "The factor is not halved. (1 + cos) / 2 stays between 0 and 1.",
                 {"(math.pi * progress)) / 2": "(math.pi * progress))"},
             ),
             Mistake(
                 "one-plus-missing",
-                "The cosine alone goes from 1 to −1, and the rate ends below the final one. The factor is "
-                "(1 + cos) / 2, which goes from 1 to 0.",
+                "The cosine alone is the factor, and a cosine can fall to −1. The factor is (1 + cos) / 2, which goes "
+                "from 1 to 0.",
                 {"(1 + math.cos(math.pi * progress)) / 2": "math.cos(math.pi * progress)"},
             ),
             Mistake(
                 "pi-missing",
-                "The cosine gets the progress itself, 0 to 1, and falls only a little. Half a turn is π · progress.",
+                "The cosine gets the progress itself, 0 to 1, which is a small part of a turn. Half a turn is π · "
+                "progress.",
                 {"math.pi * progress": "progress"},
             ),
             Mistake(
                 "whole-cosine",
-                "The cosine makes a whole turn: the rate sinks and rises again. Half a turn is π · progress.",
+                "The cosine makes a whole turn, there and back. Half a turn is π · progress.",
                 {"math.pi * progress": "2 * math.pi * progress"},
             ),
             Mistake(
@@ -816,8 +818,8 @@ EXERCISES = [
             ),
             Mistake(
                 "temperature-ignored",
-                "Apart from 0, the temperature has no effect. It divides the logits, before the softmax; a division of the "
-                "probabilities is undone when they are scaled to sum to 1.",
+                "A temperature other than 0 has no effect. It divides the logits, before the softmax; a division of "
+                "the probabilities is undone when they are scaled to sum to 1.",
                 {"logits / temperature": "logits"},
             ),
             Mistake(
@@ -833,8 +835,8 @@ EXERCISES = [
             ),
             Mistake(
                 "temperature-zero-divides",
-                "At temperature 0 the logits are divided by 0, and the softmax of ∞ is NaN. 0 means greedy: all on the "
-                "likeliest token, a case of its own.",
+                "Temperature 0 is no case of its own, but to divide by it makes ∞, and the softmax of ∞ is NaN. 0 "
+                "means greedy: all on the likeliest token.",
                 {"if temperature == 0": "if False"},
             ),
             Mistake(
@@ -899,8 +901,8 @@ EXERCISES = [
             ),
             Mistake(
                 "top-p-off-by-one",
-                "The token whose probability crosses p is dropped, so what stays does not reach p; for a small p "
-                "nothing stays, and 0 / 0 is NaN. A token goes only if the likelier ones reach p without it.",
+                "The token whose probability crosses p is dropped, even the very first, so what stays does not reach "
+                "p. A token goes only if the likelier ones reach p without it.",
                 {"probabilities.cumsum(-1) - probabilities": "probabilities.cumsum(-1)"},
             ),
             Mistake(
@@ -939,8 +941,8 @@ EXERCISES = [
             ),
             Mistake(
                 "left-sorted",
-                "The probabilities come back sorted, the likeliest first. Put each back to its own token, or the "
-                "numbers belong to other words.",
+                "The probabilities come back in sorted order. Put each back to its own token, or the numbers belong "
+                "to other words.",
                 {"return torch.zeros_like(probabilities).scatter(-1, order, probabilities)": "return probabilities"},
             ),
             Mistake(
@@ -1013,12 +1015,12 @@ EXERCISES = [
             ),
             Mistake(
                 "mask-inverted",
-                "This is the mean over the padding. True means a real token.",
+                "The padding is counted, and the real tokens are not. True means a real token.",
                 {"[real]": "[~real]"},
             ),
             Mistake(
                 "not-averaged",
-                "These are the losses of the real tokens, one by one. Take their mean.",
+                "The losses come back one by one. Take their mean.",
                 {".mean()": ""},
             ),
             Mistake(
