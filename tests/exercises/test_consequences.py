@@ -311,7 +311,8 @@ def test_the_picture_has_both_losses_under_their_names():
     seen = after("causal_mask", mask_missing)
     training, unseen = seen.picture().axes
     assert [line.get_label() for line in training.lines[:2]] == ["with the reference", "with yours"]
-    assert all(axes.get_xlabel() == "step" for axes in (training, unseen)) and training.get_ylabel() == "loss a character"
+    assert [axes.get_xlabel() for axes in (training, unseen)] == ["step", "step"]
+    assert training.get_ylabel() == "loss a character"
     reference, yours = (line.get_ydata() for line in training.lines[:2])
     assert yours[-1] < reference[-1] and len(yours) == len(reference) == 8
     assert unseen.lines[1].get_ydata()[-1] == seen.yours.final_honest

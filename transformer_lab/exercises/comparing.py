@@ -51,7 +51,8 @@ def difference(expected, answer) -> str:
             return f"expected {len(expected)} things, yours has {len(answer)}"
         i = first_difference(expected, answer)
         what = difference(expected[i], answer[i]).replace("yours returns None (is a return missing?)", "yours is None")
-        return f"number {i + 1} of the {len(expected)} things that you return: {what}"
+        gap = "\n" if "\n" in what else " "
+        return f"number {i + 1} of the {len(expected)} things that you return:{gap}{what}"
     if isinstance(expected, Tensor):
         return _tensor_difference(expected, answer)
     if isinstance(answer, Tensor) and answer.numel() != 1:
