@@ -7,6 +7,8 @@ from torch import nn
 
 from transformer_lab.gpt import GPT, GPTConfig
 
+torch.set_num_threads(1)  # everything here is small: a second thread costs more than it brings
+
 settings.register_profile("lab", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("lab")
 

@@ -19,6 +19,9 @@ from transformer_lab.exercises.catalogue import Exercise, Mistake
 from transformer_lab.exercises.checking import run
 from transformer_lab.exercises.comparing import difference
 
+# TimeIsUp comes wherever Python is, in a weakref's callback too; there it is dropped, and comes again a moment later.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def double(x: Tensor, weights: list) -> Tensor:
     """Twice x."""

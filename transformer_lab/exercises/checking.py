@@ -79,7 +79,11 @@ def run(exercise: Exercise, function: Callable) -> Verdict:
         outcomes = _try_all(exercise, function)
         right = {name: name in outcomes and _is_right(exercise, name, outcomes[name]) for name in probes(exercise)}
         if not all(right.values()):
-            return _wrong(exercise, function, outcomes, right, diagnose(exercise, outcomes))
+            try:
+                mistakes = diagnose(exercise, outcomes)
+            except TimeIsUp:  # a late one, raised while the first was being dealt with
+                mistakes = diagnose(exercise, outcomes)
+            return _wrong(exercise, function, outcomes, right, mistakes)
         if any(outcome.changed_input for outcome in outcomes.values()):
             return _wrong(exercise, function, outcomes, right, (CHANGES_ITS_INPUT,))
         return _right(exercise, function)

@@ -39,7 +39,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
         wait = seconds
         while not finished.wait(wait):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(guarded, ctypes.py_object(TimeIsUp))
-            wait = 0.01  # and again: code that catches everything goes on, until it is hit outside its try
+            wait = 0.25  # and again: code that catches everything goes on, until it is hit outside its try
 
     watcher = threading.Thread(target=watch, daemon=True)
     try:
