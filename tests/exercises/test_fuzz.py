@@ -62,7 +62,7 @@ class Fuzzed:
 @functools.cache
 def fuzzed(exercise: Exercise, at_least: int = MUTANTS) -> Fuzzed:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(checking, "limits", functools.partial(guard.limits, seconds=SECONDS))
+        patched.setattr(checking, "within_limits", functools.partial(guard.within_limits, seconds=SECONDS))
         return fuzz(exercise, at_least)
 
 
@@ -111,7 +111,7 @@ def artefacts():
 def speed() -> dict[str, list[float]]:
     command = [sys.executable, "-m", "tests.exercises.speed"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return json.loads(subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout)
+    return json.loads(subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True).stdout)
 
 
 @each_exercise

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from transformer_lab.exercises.catalogue import Exercise, Mistake
 from transformer_lab.exercises.comparing import agree, difference, show
-from transformer_lab.exercises.guard import GIGABYTES, SECONDS, TimeIsUp, is_out_of_memory, limits
+from transformer_lab.exercises.guard import GIGABYTES, SECONDS, TimeIsUp, is_out_of_memory, within_limits
 from transformer_lab.exercises.verdict import Verdict
 
 # An answer that behaves like a mistake may have reached the same numbers by another way, with other roundings.
@@ -65,8 +65,8 @@ class Outcome:
         """
         if self.again is None:
             return False
-        with contextlib.suppress(TimeIsUp), limits(), contextlib.redirect_stdout(io.StringIO()):
-            return _differ(self.again().value, self.again().value)
+        with contextlib.suppress(TimeIsUp), contextlib.redirect_stdout(io.StringIO()):
+            return within_limits(lambda: _differ(self.again().value, self.again().value))
         return False
 
 
@@ -79,11 +79,7 @@ def run(exercise: Exercise, function: Callable) -> Verdict:
         outcomes = _try_all(exercise, function)
         right = {name: name in outcomes and _is_right(exercise, name, outcomes[name]) for name in probes(exercise)}
         if not all(right.values()):
-            try:
-                mistakes = diagnose(exercise, outcomes)
-            except TimeIsUp:  # a late one, raised while the first was being dealt with
-                mistakes = diagnose(exercise, outcomes)
-            return _wrong(exercise, function, outcomes, right, mistakes)
+            return _wrong(exercise, function, outcomes, right, diagnose(exercise, outcomes))
         if any(outcome.changed_input for outcome in outcomes.values()):
             return _wrong(exercise, function, outcomes, right, (CHANGES_ITS_INPUT,))
         return _right(exercise, function)
@@ -154,10 +150,13 @@ def _try_all(exercise: Exercise, function: Callable) -> dict[str, Outcome]:
     """An outcome for each probe, up to the one that uses up the time."""
     expected(exercise)  # first: what the reference makes Python import does not count
     outcomes = {}
+
+    def try_all() -> None:
+        for name, arguments in probes(exercise).items():
+            outcomes[name] = _try(function, arguments)
+
     try:
-        with limits():
-            for name, arguments in probes(exercise).items():
-                outcomes[name] = _try(function, arguments)
+        within_limits(try_all)
     except TimeIsUp as error:
         for name in [name for name in probes(exercise) if name not in outcomes][:1]:
             outcomes[name] = Outcome(error=error)

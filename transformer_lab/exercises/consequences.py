@@ -26,7 +26,7 @@ from transformer_lab.blocks import layer_norm
 from transformer_lab.data import docstrings, split_paragraphs
 from transformer_lab.exercises import lesson_03, lesson_04, lesson_05, lesson_08
 from transformer_lab.exercises.checking import _is_empty, _quiet, _raised
-from transformer_lab.exercises.guard import TimeIsUp, limits
+from transformer_lab.exercises.guard import TimeIsUp, within_limits
 from transformer_lab.generation import next_token_probabilities
 from transformer_lab.gpt import next_token_loss
 from transformer_lab.plots import COLOURS, new_figure
@@ -305,36 +305,42 @@ def _train(run: Run, part: str, function: Callable, steps: int, patience: float)
     optimizer = torch.optim.AdamW(model.weights.values(), LEARNING_RATE, fused=True)
     unseen = _windows(held_out, model.context + 1, 64)
     started = time.monotonic()
-    with limits(SECONDS):
-        run.honest[0] = model.honest_loss(unseen)
-    for step, windows in enumerate(_windows(train, model.context + 1, steps, BATCH), start=1):
-        run.doing = f"at step {step} of {steps}"
-        with limits(SECONDS):
-            logits, targets = model.logits_and_targets(windows)
-            loss = torch.as_tensor(model.use.next_token_loss(logits, targets))
-            run.own_loss = loss.item()
-            run.losses.append(next_token_loss(logits.detach(), targets).item())
-            if not math.isfinite(run.own_loss):
-                run.problem = f"The loss is {run.own_loss:.0f} there, and no step leads on from that."
-            elif not loss.requires_grad:
-                run.problem = "The loss there is a plain number, cut off from the weights: it has no gradient."
-            elif time.monotonic() - started > patience:
-                run.problem = f"{patience:.0f} seconds were over: the function is too slow for this."
-            if run.problem:
-                return
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if step % 40 == 0 or step == steps:
-                run.honest[step] = model.honest_loss(unseen)
-    run.doing = "after the last step"
-    moments = {name: optimizer.state[weight].get("exp_avg_sq") for name, weight in model.weights.items()}
-    run.untrained = [name for name, moment in moments.items() if moment is None or not moment.any()]
-    with limits(SECONDS):
+
+    def one_step(step: int, windows: Tensor) -> None:
+        logits, targets = model.logits_and_targets(windows)
+        loss = torch.as_tensor(model.use.next_token_loss(logits, targets))
+        run.own_loss = loss.item()
+        run.losses.append(next_token_loss(logits.detach(), targets).item())
+        if not math.isfinite(run.own_loss):
+            run.problem = f"The loss is {run.own_loss:.0f} there, and no step leads on from that."
+        elif not loss.requires_grad:
+            run.problem = "The loss there is a plain number, cut off from the weights: it has no gradient."
+        elif time.monotonic() - started > patience:
+            run.problem = f"{patience:.0f} seconds were over: the function is too slow for this."
+        if run.problem:
+            return
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 40 == 0 or step == steps:
+            run.honest[step] = model.honest_loss(unseen)
+
+    def look_at_it() -> None:
         run.sees_future = not model.backwards and model.sees_future(unseen)
         if math.isfinite(run.final_honest):
             start = unseen[0, :-1]
             run.start, run.sample = (characters.decode(ids) for ids in (start.tolist(), model.write(start)))
+
+    run.honest[0] = within_limits(lambda: model.honest_loss(unseen), SECONDS)
+    for step, windows in enumerate(_windows(train, model.context + 1, steps, BATCH), start=1):
+        run.doing = f"at step {step} of {steps}"
+        within_limits(functools.partial(one_step, step, windows), SECONDS)
+        if run.problem:
+            return
+    run.doing = "after the last step"
+    moments = {name: optimizer.state[weight].get("exp_avg_sq") for name, weight in model.weights.items()}
+    run.untrained = [name for name, moment in moments.items() if moment is None or not moment.any()]
+    within_limits(look_at_it, SECONDS)
 
 
 class Watched:

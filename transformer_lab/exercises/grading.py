@@ -22,7 +22,7 @@ from pathlib import Path
 
 from transformer_lab.exercises import EXERCISES, LESSONS
 from transformer_lab.exercises.checking import run
-from transformer_lab.exercises.guard import is_out_of_memory
+from transformer_lab.exercises.guard import is_out_of_memory, memory_held, memory_limit
 
 try:
     import resource
@@ -249,9 +249,9 @@ def work() -> None:
             file.write(json.dumps(record) + "\n")
 
     _limit_files(gigabytes)
-    memory = _memory_held() + int(gigabytes * 2**30)
+    memory = memory_held() + int(gigabytes * 2**30)
     try:
-        with _memory_limit(memory):
+        with memory_limit(memory):
             cells = _read(notebook)
     except Exception as error:
         write(unreadable=_in_short(error))
@@ -271,7 +271,7 @@ def work() -> None:
     last: dict[str, object] = {}
     for number, cell in enumerate(cells, 1):
         write(cell=number)
-        with _memory_limit(memory):
+        with memory_limit(memory):
             error = _execute(shell, cell.source)
         tags = cell.get("metadata", {}).get("tags") or ()
         if error is not None and "raises-exception" not in tags:
@@ -365,23 +365,3 @@ def _limit_files(gigabytes: float) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         size = int(gigabytes * 2**30)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
-
-
-def _memory_held() -> int:
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
-
-
-@contextmanager
-def _memory_limit(size: int) -> Iterator[None]:
-    """Inside, the process has this many bytes of address space, where a process can bound its own (Linux)."""
-    if not sys.platform.startswith("linux"):
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    bounds = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min([size, *bounds]), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
