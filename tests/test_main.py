@@ -48,7 +48,7 @@ def calls(clone, monkeypatch):
 
 
 INSTALL = ["venv", "pip install --quiet -r requirements.txt"]
-TEST = "pytest --cov=transformer_lab"
+TEST = "pytest --cov=transformer_lab --numprocesses=auto --dist=loadfile"
 
 
 def test_the_environment_is_made_once(calls, capsys):

@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(1, "The environment could not be made: pip's message above says why.\n")
     tools = {
         "lab": ["jupyterlab", str(ROOT / "notebooks" / "00_start_here.ipynb")],
-        "test": ["pytest"] if rest else ["pytest", "--cov=transformer_lab"],  # a part of the tests covers a part
+        # A part of the tests covers a part. A notebook's cells stay together, and so does each file of tests.
+        "test": ["pytest"] if rest else ["pytest", "--cov=transformer_lab", "--numprocesses=auto", "--dist=loadfile"],
     }
     # The environment's tools come first, whichever Python was called.
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
