@@ -1,0 +1,106 @@
+"""SoftmaxPlayground: what Python sets and reads, and what a hand and a keyboard do."""
+
+import math
+
+import pytest
+import torch
+
+from transformer_lab.widgets.softmax_playground import SoftmaxPlayground
+
+
+@pytest.fixture
+def playground():
+    return SoftmaxPlayground([2.0, 1.0, 0.0], labels=["cat", "sat", "mat"])
+
+
+def test_the_weights_are_softmaxs(playground):
+    torch.testing.assert_close(playground.weights, torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64).softmax(0))
+    playground.temperature = 0.5
+    torch.testing.assert_close(playground.weights, torch.tensor([4.0, 2.0, 0.0], dtype=torch.float64).softmax(0))
+
+
+def test_what_is_masked_has_no_weight(playground):
+    playground.masked = [0]
+    assert playground.weights[0] == 0 and math.isclose(playground.weights.sum(), 1)
+    playground.masked = [0, 1, 2]
+    assert playground.weights.tolist() == [0, 0, 0] and playground.bits == 0
+
+
+def test_equal_scores_have_log2_n_bits():
+    assert SoftmaxPlayground(torch.zeros(8)).bits == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(scores=[1.0]), "scores must hold one number a label, 3; got 1"),
+        (dict(scores=[1.0, math.nan, 2.0]), "scores must lie in −10 … 10"),
+        (dict(temperature=0.0), r"temperature must lie in 0.05 … 10; got 0.0"),
+        (dict(masked=[3]), r"masked must hold places in 0 … 2; got \[3\]"),
+    ],
+)
+def test_a_bad_value_is_refused_and_nothing_changes(playground, change, message):
+    before = repr(playground)
+    with pytest.raises(ValueError, match=message):
+        playground.set_trait(*next(iter(change.items())))
+    assert repr(playground) == before
+
+
+def test_the_text_says_what_is_on_show(playground):
+    playground.masked = [2]
+    assert repr(playground) == (
+        "SoftmaxPlayground: weights cat 0.73, sat 0.27, mat 0.00; temperature 1, masked mat, 0.84 bits"
+    )
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+def test_the_page_computes_what_python_computes(playground, show):
+    shown = show(playground)
+    for scores, temperature in (([2.0, -3.5, 9.9], 0.3), ([0.0, 0.0, 0.0], 10.0)):
+        playground.scores, playground.temperature = scores, temperature
+        shown.put(scores=scores, temperature=temperature)
+        assert f"weight {playground.weights[0]:.3f}" in shown.readout
+        assert f"Entropy {playground.bits:.2f} bits" in shown.readout
+
+
+def test_keys_choose_and_change_and_mask_and_the_page_stays(playground, show):
+    shown = show(playground)
+    shown.page.locator("canvas").focus()
+    shown.press("ArrowRight", "ArrowUp", "Shift+ArrowDown")
+    assert shown.state("scores") == [2.0, 0.1, 0.0]
+    shown.press("ArrowRight", "ArrowRight", "m")
+    assert shown.state("masked") == [2] and "mat: score 0.0, weight 0.000 (masked)" in shown.readout
+    assert shown.page.evaluate("() => window.scrollY") == 0
+
+
+def test_a_bar_is_dragged_and_stops_at_the_end(playground, show):
+    shown = show(playground)
+    before = shown.pixels()
+    box = shown.page.locator("canvas").bounding_box()
+    x, y = box["x"] + 52 + 44, box["y"] + 97  # the first bar, where 0 is
+    shown.page.mouse.move(x, y)
+    shown.page.mouse.down()
+    shown.page.mouse.move(x, y - 37.5)
+    assert shown.state("scores")[0] == pytest.approx(5, abs=0.2)
+    shown.page.mouse.move(x, y - 500)
+    shown.page.mouse.up()
+    shown.page.mouse.move(x, y)
+    assert shown.state("scores")[0] == 10
+    assert shown.pixels() != before
+
+
+def test_start_again_brings_everything_back(playground, show):
+    shown = show(playground)
+    shown.page.get_by_role("slider").fill("1.5")
+    shown.page.get_by_role("button", name="mask").click()
+    assert shown.state("temperature") == pytest.approx(math.exp(1.5), rel=0.01) and shown.state("masked") == [0]
+    shown.page.get_by_role("button", name="start again").click()
+    assert [shown.state(name) for name in ("scores", "temperature", "masked")] == [[2.0, 1.0, 0.0], 1.0, []]
+
+
+def test_it_works_without_a_kernel_too(playground, show):
+    shown = show(playground, live=False)
+    shown.page.get_by_role("button", name="mask “cat”").click()
+    assert "cat: score 2.0, weight 0.000 (masked)" in shown.readout

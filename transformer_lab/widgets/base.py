@@ -1,0 +1,118 @@
+"""What the widgets have in common: a module and a style from this folder, a picture and a text where no kernel runs.
+
+A widget is a Python class with its state as traits, and a plain ES module of the same name beside it. The module
+imports `./shared.js`; since a front end gets one module a widget, the shared lines are put in its place here.
+"""
+
+import base64
+import html
+import io
+import json
+import os
+import re
+import zlib
+from functools import cache
+from pathlib import Path
+
+import anywidget
+import traitlets
+from matplotlib.figure import Figure
+
+FOLDER = Path(__file__).parent
+PACKED = "application/vnd.transformer-lab.widget+json"  # a widget's state, kept beside its picture in a notebook
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./shared\.js";\n', re.MULTILINE)
+
+
+@cache
+def es_module(name: str) -> str:
+    """The ES module `name`.js of this folder, as one file: its import of shared.js is replaced by what that holds."""
+    shared = (FOLDER / "shared.js").read_text(encoding="utf-8")
+    own, found = _IMPORT.subn("", (FOLDER / f"{name}.js").read_text(encoding="utf-8"))
+    if not found:
+        raise ValueError(f'{name}.js must import from "./shared.js"')
+    return shared.replace("\nexport ", "\n") + own
+
+
+@cache
+def style() -> str:
+    return (FOLDER / "shared.css").read_text(encoding="utf-8")
+
+
+class Widget(anywidget.AnyWidget):
+    """A view with its state in traits. Subclasses name their module, and say and draw what they show.
+
+    `module`: the ES module's name in this folder, without .js.
+    `__repr__`: what is on show, in words. `figure`: the same as a matplotlib Figure, for where nothing runs.
+    """
+
+    module: str
+
+    def __init__(self, **traits):
+        self._esm, self._css = es_module(self.module), style()
+        super().__init__(**traits)
+
+    @property
+    def figure(self) -> Figure:
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the picture (.png, .svg) or a page that is alive without kernel and network (.html)."""
+        path = Path(path)
+        if path.suffix in (".png", ".svg"):
+            self.figure.savefig(path)
+        elif path.suffix == ".html":
+            path.write_text(page(fragment(self.packed()), title=type(self).__name__), encoding="utf-8")
+        else:
+            raise ValueError(f"path must end in .png, .svg or .html; got {path.name!r}")
+
+    def packed(self) -> dict:
+        """The module's name and the state that a page without a kernel starts from."""
+        return pack(self.module, {name: getattr(self, name) for name in own_traits(self)})
+
+    def _repr_mimebundle_(self, **options) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**options)
+        png = io.BytesIO()
+        self.figure.savefig(png, format="png")
+        return data | {"text/plain": repr(self), "image/png": base64.b64encode(png.getvalue()).decode()}, metadata
+
+
+def own_traits(widget: Widget) -> list[str]:
+    """The names of the traits that the module reads: not those of Jupyter's own machinery."""
+    machinery = {*anywidget.AnyWidget.class_trait_names(sync=True), "_esm", "_css", "_anywidget_id"}
+    return [name for name in widget.trait_names(sync=True) if name not in machinery]
+
+
+def pack(module: str, state: dict) -> dict:
+    """State as JSON; bytes are deflated and in base64."""
+    plain = {name: value for name, value in state.items() if not isinstance(value, bytes | memoryview)}
+    binary = {name: base64.b64encode(zlib.compress(state[name], 9)).decode() for name in state if name not in plain}
+    return {"module": module, "state": plain, "binary": binary}
+
+
+def fragment(packed: dict) -> str:
+    """HTML that shows the widget anywhere, from `pack`'s JSON. It asks the network for nothing."""
+    module = es_module(packed["module"]).replace("\nexport default ", "\nconst widget = ")
+    # In a script, "</" could end it, and a JSON string may hold the same characters written otherwise.
+    data = json.dumps(packed, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f"<style>{style()}</style>\n"
+        '<div class="transformer-lab-widget">\n'
+        f'<script type="application/json">{data}</script>\n'
+        # A module's script does not know its place in the page, so it takes the first that nobody has taken.
+        f'<script type="module">\n{module}\n'
+        'const place = document.querySelector(".transformer-lab-widget:not([data-taken])");\n'
+        'place.dataset.taken = "";\n'
+        'const model = await alone(JSON.parse(place.querySelector("script").textContent));\n'
+        "await widget.render({ model, el: place });\n"
+        "</script>\n</div>\n"
+    )
+
+
+def page(body: str, title: str) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f'<title>{html.escape(title)}</title>\n<link rel="icon" href="data:,">\n'
+        "<style>:root { color-scheme: light dark } body { margin: 1rem }</style>\n"
+        f"<body>\n{body}</body>\n</html>\n"
+    )

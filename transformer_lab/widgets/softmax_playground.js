@@ -1,0 +1,126 @@
+import { COLOURS, fixed, makeButton, makeCanvas, makeReadout, makeRoot, makeSlider, make, onKeys, put, themeOf, watch } from "./shared.js";
+
+const LIMIT = 10; // scores lie in −10 … 10
+
+export function softmax(scores, temperature, masked) {
+  const open = scores.map((score, i) => (masked.includes(i) ? -Infinity : score / temperature));
+  const highest = Math.max(...open);
+  const powers = open.map((score) => (highest === -Infinity ? 0 : Math.exp(score - highest)));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => (sum ? power / sum : 0));
+}
+
+export const entropyInBits = (weights) => weights.reduce((bits, w) => bits - (w > 0 ? w * Math.log2(w) : 0), 0);
+
+function render({ model, el }) {
+  const root = makeRoot(el, "Softmax playground");
+  const n = model.get("labels").length;
+  const start = { scores: model.get("scores"), temperature: model.get("temperature"), masked: model.get("masked") };
+  let chosen = 0;
+
+  const columnWidth = Math.max(44, Math.min(90, 640 / n));
+  const left = 52;
+  const chart = makeCanvas({ label: "Scores above, weights below. Arrow keys choose and change a score, m masks it.", width: left + n * columnWidth, height: 330, draw });
+  const temperature = makeSlider(
+    "temperature",
+    { min: Math.log(0.05), max: Math.log(10), step: 0.01, value: Math.log(start.temperature), format: (x) => Math.exp(Number(x)).toFixed(2) },
+    (x) => put(model, { temperature: Math.min(Math.max(Math.exp(x), 0.05), 10) }),
+  );
+  const mask = makeButton("mask", toggleMask);
+  const reset = makeButton("start again", () => put(model, start));
+  const readout = makeReadout();
+  root.append(chart.element, make("div", { className: "row" }, temperature.element, mask, reset), readout.element);
+
+  // Scores in the upper part, −LIMIT … LIMIT; weights in the lower, 0 … 1.
+  const scoreTop = 22, scoreBottom = 172, weightTop = 200, weightBottom = 290;
+  const yOfScore = (score) => scoreTop + (LIMIT - score) * (scoreBottom - scoreTop) / (2 * LIMIT);
+  const yOfWeight = (weight) => weightBottom - weight * (weightBottom - weightTop);
+
+  function draw(context, width, height) {
+    const { ink, faint } = themeOf(root);
+    const [scores, masked, labels] = ["scores", "masked", "labels"].map((name) => model.get(name));
+    const weights = softmax(scores, model.get("temperature"), masked);
+    context.font = "13px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    context.fillStyle = ink;
+    context.textAlign = "right";
+    for (const score of [-LIMIT, 0, LIMIT]) context.fillText(fixed(score, 0), left - 8, yOfScore(score));
+    for (const weight of [0, 1]) context.fillText(String(weight), left - 8, yOfWeight(weight));
+    context.textAlign = "left";
+    context.fillText("score", 0, 8);
+    context.fillText("weight", 0, weightTop - 16);
+    context.fillStyle = faint(0.3);
+    for (const y of [yOfScore(0), yOfWeight(0), yOfWeight(1)]) context.fillRect(left, Math.round(y), width - left, 1);
+    context.textAlign = "center";
+    for (let i = 0; i < n; i++) {
+      const x = left + i * columnWidth, middle = x + columnWidth / 2, thick = columnWidth * 0.62;
+      if (i === chosen) {
+        context.fillStyle = faint(0.1);
+        context.fillRect(x, scoreTop - 12, columnWidth, height - scoreTop + 12);
+      }
+      context.fillStyle = masked.includes(i) ? faint(0.3) : COLOURS[0];
+      const y = yOfScore(scores[i]);
+      context.fillRect(middle - thick / 2, Math.min(y, yOfScore(0)), thick, Math.max(Math.abs(y - yOfScore(0)), 2));
+      context.fillRect(middle - thick / 2 - 3, y - 3, thick + 6, 6); // the handle
+      context.fillStyle = masked.includes(i) ? faint(0.3) : COLOURS[1];
+      context.fillRect(middle - thick / 2, yOfWeight(weights[i]), thick, weightBottom - yOfWeight(weights[i]));
+      context.fillStyle = ink;
+      context.fillText(fixed(weights[i]), middle, yOfWeight(weights[i]) - 9);
+      context.fillText(fixed(scores[i], 1), middle, y + (scores[i] < 0 ? 12 : -12));
+      context.fillText(labels[i], middle, height - 24, columnWidth - 2);
+      if (masked.includes(i)) context.fillText("masked", middle, height - 8, columnWidth - 2);
+    }
+  }
+
+  function setScore(i, score) {
+    const scores = [...model.get("scores")];
+    scores[i] = Math.round(10 * Math.min(Math.max(score, -LIMIT), LIMIT)) / 10;
+    put(model, { scores });
+  }
+
+  function toggleMask() {
+    const masked = model.get("masked");
+    put(model, { masked: masked.includes(chosen) ? masked.filter((i) => i !== chosen) : [...masked, chosen].sort((a, b) => a - b) });
+  }
+
+  function choose(i) {
+    chosen = Math.min(Math.max(i, 0), n - 1);
+    show();
+  }
+
+  function show() {
+    const [scores, masked, labels] = ["scores", "masked", "labels"].map((name) => model.get(name));
+    const weights = softmax(scores, model.get("temperature"), masked);
+    mask.textContent = `${masked.includes(chosen) ? "unmask" : "mask"} “${labels[chosen]}”`;
+    temperature.set(Math.log(model.get("temperature")));
+    const bits = entropyInBits(weights);
+    const all = masked.length === n ? "Everything is masked: there is nothing to weigh." : `Entropy ${fixed(bits)} bits, like ${fixed(2 ** bits, 1)} equal tokens.`;
+    readout.say(`${labels[chosen]}: score ${fixed(scores[chosen], 1)}, weight ${fixed(weights[chosen], 3)}${masked.includes(chosen) ? " (masked)" : ""}. ${all}`);
+    chart.redraw();
+  }
+
+  const column = (event) => Math.floor((chart.place(event)[0] - left) / columnWidth);
+  chart.element.style.touchAction = "none"; // a finger on a bar drags it, and does not scroll the page
+  chart.element.addEventListener("pointerdown", (event) => {
+    if (column(event) < 0 || column(event) >= n) return;
+    choose(column(event));
+    const drag = (e) => setScore(chosen, LIMIT - (chart.place(e)[1] - scoreTop) * (2 * LIMIT) / (scoreBottom - scoreTop));
+    if (chart.place(event)[1] > scoreBottom + 12) return; // a weight is a result: only scores can be dragged
+    chart.element.setPointerCapture(event.pointerId);
+    drag(event);
+    chart.element.addEventListener("pointermove", drag);
+    chart.element.addEventListener("lostpointercapture", () => chart.element.removeEventListener("pointermove", drag), { once: true });
+  });
+  onKeys(chart.element, {
+    ArrowLeft: () => choose(chosen - 1),
+    ArrowRight: () => choose(chosen + 1),
+    ArrowUp: (event) => setScore(chosen, model.get("scores")[chosen] + (event.shiftKey ? 1 : 0.1)),
+    ArrowDown: (event) => setScore(chosen, model.get("scores")[chosen] - (event.shiftKey ? 1 : 0.1)),
+    m: toggleMask,
+  });
+
+  const stopWatching = watch(model, ["scores", "temperature", "masked"], show);
+  return () => { stopWatching(); chart.stop(); };
+}
+
+export default { render };
