@@ -48,14 +48,17 @@ def calls(clone, monkeypatch):
 
 
 INSTALL = ["venv", "pip install --quiet -r requirements.txt"]
-TEST = "pytest --cov=transformer_lab --numprocesses=auto --dist=loadfile"
+TEST = [
+    "pytest --cov=transformer_lab --numprocesses=auto --dist=loadfile -m not alone",
+    "pytest tests -m alone",
+]
 
 
 def test_the_environment_is_made_once(calls, capsys):
     assert command.main(["test"]) == 0
     assert "Making the environment in .venv" in capsys.readouterr().out
     assert command.main(["test"]) == 0
-    assert calls == [*INSTALL, TEST, TEST]
+    assert calls == [*INSTALL, *TEST, *TEST]
     assert capsys.readouterr().out == ""
 
 
@@ -63,7 +66,7 @@ def test_changed_requirements_make_it_again(calls, clone):
     command.main(["test"])
     (clone / "requirements.txt").write_text("torch==2.10\n", encoding="utf-8")
     command.main(["test"])
-    assert calls == [*INSTALL, TEST, *INSTALL, TEST]
+    assert calls == [*INSTALL, *TEST, *INSTALL, *TEST]
 
 
 def test_an_interrupted_installation_starts_again(calls, capsys):
@@ -73,7 +76,7 @@ def test_an_interrupted_installation_starts_again(calls, capsys):
     assert stop.value.code == 1
     assert "environment could not be made" in capsys.readouterr().err
     command.main(["test"])
-    assert calls == [*INSTALL, *INSTALL, TEST]
+    assert calls == [*INSTALL, *INSTALL, *TEST]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_an_interrupted_installation_starts_again(calls, capsys):
     [
         ([], f"jupyterlab {{clone}}/{NOTEBOOK}"),
         (["lab", "--no-browser"], f"jupyterlab {{clone}}/{NOTEBOOK} --no-browser"),
-        (["test"], TEST),
+        (["test"], TEST[-1]),
         (["test", "tests/test_main.py", "-q"], "pytest tests/test_main.py -q"),  # no share of coverage to reach
     ],
 )
