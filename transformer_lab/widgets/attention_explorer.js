@@ -1,0 +1,726 @@
+import { COLOURS, DIVERGING, SCALE, bytesOf, colour, fixed, inflate, inkOn, make, makeButton, makeCanvas, makeChoice, makeReadout, makeRoot, makeSlider, makeTextBox, makeToggle, onKeys, put, signed, themeOf, visible, watch } from "./shared.js";
+
+const FONT = "system-ui, sans-serif";
+const LETTERS = 12; // px: the smallest text that a projector shows
+const THUMBNAIL = 32; // as in attention_explorer.py
+
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+
+function write(context, align, ...place) {
+  context.textAlign = align;
+  context.fillText(...place);
+}
+
+/** IEEE half precision → numbers. */
+function halves(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Float32Array.from({ length: bytes.byteLength / 2 }, (_, i) => {
+    const bits = view.getUint16(2 * i, true);
+    const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+    if (exponent === 31) return fraction ? NaN : sign * Infinity;
+    return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
+  });
+}
+
+/**
+ * A picture of rows × columns, `colourAt(row, column)` giving 0 … 255 in the table. Where it would be larger than
+ * `most` pixels, each pixel shows the cell of its patch that is furthest from `zero`, so that no stripe is lost.
+ */
+function picture(rows, columns, colourAt, table, most, zero = 0) {
+  const [height, width] = [Math.min(rows, most), Math.min(columns, most)];
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let y = 0; y < height; y++) {
+    const top = Math.floor((y * rows) / height), bottom = Math.ceil(((y + 1) * rows) / height);
+    for (let x = 0; x < width; x++) {
+      const left = Math.floor((x * columns) / width), right = Math.ceil(((x + 1) * columns) / width);
+      let best = zero;
+      for (let i = top; i < bottom; i++) {
+        for (let j = left; j < right; j++) {
+          const step = colourAt(i, j);
+          if (Math.abs(step - zero) > Math.abs(best - zero)) best = step;
+        }
+      }
+      pixels[y * width + x] = table[best];
+    }
+  }
+  const canvas = make("canvas", { width, height });
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+function render({ model, el }) {
+  const root = makeRoot(el, "Attention explorer");
+  const get = (name) => model.get(name);
+  const live = get("live") && !model.alone;
+  let layers = new Map(); // "kind/model/layer" → { steps, causal }: the patterns that have come, as roots in 255 steps
+  let thumbnails = null; // the small pictures, where not all patterns come at once
+  let exact = new Map(); // "kind/layer/head" → float16 numbers of one head
+  let decoding = 0, version = -1, pointed = null, pointedHead = null, waiting = false, edits = 0, timer = 0;
+
+  // ---------------------------------------------------------------- the numbers
+
+  const side = () => get("sides")[get("kind")];
+  const size = () => [side().queries.length, side().keys.length];
+
+  async function decode() {
+    const number = ++decoding;
+    const [bytes, small] = await Promise.all([inflate(get("weights")), get("thumbnails").byteLength ? inflate(get("thumbnails")) : null]);
+    if (number !== decoding) return; // a later answer has overtaken this one
+    if (version !== get("version")) layers.clear();
+    version = get("version");
+    let start = 0;
+    for (const { kind, model: which, layer, causal } of get("sections")) {
+      const { queries, keys, heads } = get("sides")[kind];
+      const each = causal ? (queries.length * (queries.length + 1)) / 2 : queries.length * keys.length;
+      layers.set(`${kind}/${which}/${layer}`, { steps: bytes.subarray(start, start + heads[layer] * each), causal, each });
+      start += heads[layer] * each;
+    }
+    thumbnails = small;
+    waiting = false;
+    pictures.clear();
+    root.dataset.version = String(version);
+    show();
+  }
+
+  function decodeDetails() {
+    exact = new Map(get("details").map((entry) => [`${entry.kind}/${entry.layer}/${entry.head}`, entry]));
+    show();
+  }
+
+  /** The numbers of one head: parts in the order in which Python wrote them, decoded when they are first asked for. */
+  function detailOf(layer, head) {
+    const entry = exact.get(`${get("kind")}/${layer}/${head}`);
+    if (!entry || entry.version !== version) return null;
+    if (!entry.patterns) {
+      const [queries, keys] = size();
+      const bytes = bytesOf(get("detail"));
+      let at = entry.start;
+      const take = (n) => halves(bytes.subarray(at, (at += 2 * n)));
+      entry.patterns = get("models").map(() => take(queries * keys));
+      if (entry.width) {
+        entry.queries = take(queries * entry.width);
+        entry.keys = take(keys * entry.width);
+        if (entry.bias) entry.biases = take(queries * keys);
+      }
+    }
+    return entry;
+  }
+
+  /** One head of one model: `step(query, key)` 0 … 255 for colours, `at` the weight; null while it has not come. */
+  function head(which, layer, number) {
+    const part = layers.get(`${get("kind")}/${which}/${layer}`);
+    if (!part) return null;
+    const [, keys] = size();
+    const { steps, causal, each } = part;
+    const start = number * each;
+    const step = causal
+      ? (i, j) => (j > i ? 0 : steps[start + (i * (i + 1)) / 2 + j])
+      : (i, j) => steps[start + i * keys + j];
+    const numbers = detailOf(layer, number)?.patterns[which];
+    return { step, at: numbers ? (i, j) => numbers[i * keys + j] : (i, j) => (step(i, j) / 255) ** 2, exact: Boolean(numbers) };
+  }
+
+  /** What is side by side: one head; or two, and their difference. */
+  function panels() {
+    const [layer, number, pinned, models] = [get("layer"), get("head"), get("pinned"), get("models")];
+    const name = (l, h) => `layer ${l}, head ${h}`;
+    const first = { title: models.length > 1 ? `${models[0]}: ${name(layer, number)}` : name(layer, number), ...head(0, layer, number) };
+    let second = null;
+    if (pinned.length) second = { title: `compared with ${name(...pinned)}`, ...head(0, ...pinned) };
+    else if (models.length > 1) second = { title: `${models[1]}: ${name(layer, number)}`, ...head(1, layer, number) };
+    if (!second) return [first];
+    const at = (i, j) => first.at(i, j) - second.at(i, j);
+    const difference = first.step && second.step && { at, step: (i, j) => clamp(Math.round(127.5 + 127.5 * at(i, j)), 0, 255) };
+    return [first, second, { title: "first − second", isDifference: true, ...difference }];
+  }
+
+  /** The tokens that the filter lets through, as places. */
+  function kept(tokens) {
+    const words = get("filter").toLowerCase().split(/\s+/).filter(Boolean);
+    const all = tokens.map((_, i) => i);
+    return words.length ? all.filter((i) => words.some((word) => tokens[i].toLowerCase().includes(word))) : all;
+  }
+
+  const chosen = () => pointed ?? { query: get("query"), key: get("key") };
+
+  const pictures = new Map(); // what was drawn pixel by pixel, under a name that says all it depends on
+  function cached(name, make) {
+    if (!pictures.has(name)) {
+      if (pictures.size > 40) pictures.clear();
+      pictures.set(name, make());
+    }
+    return pictures.get(name);
+  }
+
+  // ---------------------------------------------------------------- the grid of all heads
+
+  const grid = makeCanvas({ label: "Heads", width: 300, height: 200, draw: drawGrid });
+  const gridLeft = 26, gridTop = 34;
+  let cell = 30;
+
+  function sizeGrid() {
+    const { heads } = side();
+    cell = clamp(Math.floor(Math.min(380, root.clientWidth - gridLeft - 12) / Math.max(...heads)), 9, 56);
+    cell = Math.min(cell, Math.max(9, Math.floor(560 / heads.length)));
+    grid.resize(gridLeft + cell * Math.max(...heads) + 4, gridTop + cell * heads.length + 4);
+  }
+
+  function gridPicture() {
+    const { heads } = side();
+    const [queries, keys] = size();
+    const two = get("models").length > 1 && !thumbnails;
+    const most = Math.min(cell - 2, THUMBNAIL);
+    const canvas = make("canvas", { width: Math.max(...heads) * cell, height: heads.length * cell });
+    const context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    let start = thumbnails ? thumbnailStart() : 0;
+    heads.forEach((n, layer) => {
+      for (let number = 0; number < n; number++) {
+        const [rows, columns] = thumbnails ? [Math.min(queries, THUMBNAIL), Math.min(keys, THUMBNAIL)] : [queries, keys];
+        const from = start, a = thumbnails || head(0, layer, number), b = two && head(1, layer, number);
+        start += rows * columns;
+        if (!a) continue;
+        const colourAt = thumbnails ? (i, j) => a[from + i * columns + j]
+          : b ? (i, j) => clamp(Math.round(127.5 + 127.5 * (a.at(i, j) - b.at(i, j))), 0, 255) : a.step;
+        const small = picture(rows, columns, colourAt, b ? DIVERGING : SCALE, most, b ? 127 : 0);
+        context.drawImage(small, number * cell + 1, layer * cell + 1, cell - 2, cell - 2);
+      }
+    });
+    return canvas;
+  }
+
+  /** Where this kind's small pictures begin: those of the kinds before it come first. */
+  function thumbnailStart() {
+    let start = 0;
+    for (const [kind, { queries, keys, heads }] of Object.entries(get("sides"))) {
+      if (kind === get("kind")) return start;
+      start += get("models").length * heads.reduce((a, b) => a + b) * Math.min(queries.length, THUMBNAIL) * Math.min(keys.length, THUMBNAIL);
+    }
+    return start;
+  }
+
+  function drawGrid(context) {
+    if (version < 0) return;
+    const { ink } = themeOf(root);
+    const { heads } = side();
+    context.font = `${LETTERS}px ${FONT}`;
+    context.fillStyle = ink;
+    context.textBaseline = "middle";
+    write(context, "left", get("models").length > 1 ? "layers × heads: first − second" : "layers × heads", 0, 8);
+    const every = Math.ceil(18 / cell);
+    context.textAlign = "center";
+    for (let h = 0; h < Math.max(...heads); h += every) context.fillText(h, gridLeft + (h + 0.5) * cell, gridTop - 9);
+    context.textAlign = "right";
+    for (let l = 0; l < heads.length; l += every) context.fillText(l, gridLeft - 6, gridTop + (l + 0.5) * cell);
+    const key = ["grid", version, get("kind"), cell, layers.size].join();
+    context.drawImage(cached(key, gridPicture), gridLeft, gridTop);
+    const outline = ([l, h], style, width) => {
+      context.strokeStyle = style;
+      context.lineWidth = width;
+      context.strokeRect(gridLeft + h * cell + width / 2 - 1, gridTop + l * cell + width / 2 - 1, cell - width + 2, cell - width + 2);
+    };
+    for (const [l, h] of get("ablated")) {
+      const [x, y] = [gridLeft + h * cell, gridTop + l * cell];
+      context.fillStyle = themeOf(root).paper;
+      context.globalAlpha = 0.75;
+      context.fillRect(x + 1, y + 1, cell - 2, cell - 2);
+      context.globalAlpha = 1;
+      context.fillStyle = ink;
+      context.font = `bold ${cell}px ${FONT}`;
+      write(context, "center", "×", x + cell / 2, y + cell / 2);
+    }
+    if (pointedHead) outline(pointedHead, ink, 1);
+    if (get("pinned").length) outline(get("pinned"), COLOURS[2], 3);
+    outline([get("layer"), get("head")], COLOURS[1], 3);
+  }
+
+  const headAt = (event) => {
+    const [x, y] = grid.place(event);
+    const [l, h] = [Math.floor((y - gridTop) / cell), Math.floor((x - gridLeft) / cell)];
+    return l >= 0 && h >= 0 && l < side().heads.length && h < side().heads[l] ? [l, h] : null;
+  };
+  const chooseHead = (l, h) => {
+    const layer = clamp(l, 0, side().heads.length - 1);
+    const known = layers.has(`${get("kind")}/0/${layer}`);
+    waiting = !known && !model.alone;
+    put(model, { layer, head: clamp(h, 0, side().heads[layer] - 1) });
+  };
+  grid.element.addEventListener("pointermove", (event) => { pointedHead = headAt(event); show(); });
+  grid.element.addEventListener("pointerleave", () => { pointedHead = null; show(); });
+  grid.element.addEventListener("click", (event) => {
+    const at = headAt(event);
+    if (!at) return;
+    chooseHead(...at);
+    if (event.shiftKey) ablate();
+  });
+  onKeys(grid.element, {
+    ArrowLeft: () => chooseHead(get("layer"), get("head") - 1),
+    ArrowRight: () => chooseHead(get("layer"), get("head") + 1),
+    ArrowUp: () => chooseHead(get("layer") - 1, get("head")),
+    ArrowDown: () => chooseHead(get("layer") + 1, get("head")),
+    x: ablate,
+    c: pin,
+  });
+
+  // ---------------------------------------------------------------- the text, coloured by what the query looks at
+
+  const strip = makeCanvas({ label: "Text: each token as bright as the chosen query's weight on it. Arrow keys choose the query.", width: 700, height: 30, draw: drawStrip });
+  let boxes = []; // of the tokens drawn: { token, x, y, width }
+
+  /** The places of the tokens, line by line; of a long text those around the query. */
+  function layStrip() {
+    const context = strip.element.getContext("2d");
+    context.font = `14px ${FONT}`;
+    const tokens = side().keys, width = strip.size.width;
+    const middle = isSelf() ? get("query") : get("key");
+    const first = clamp(middle - 40, 0, Math.max(0, tokens.length - 80));
+    boxes = [];
+    let x = 0, y = 0;
+    for (let token = first; token < Math.min(first + 80, tokens.length); token++) {
+      const wide = Math.min(context.measureText(visible(tokens[token])).width + 8, width);
+      if (x + wide > width) [x, y] = [0, y + 26];
+      boxes.push({ token, x, y, width: wide });
+      x += wide + 2;
+    }
+    strip.resize(width, y + 26);
+  }
+
+  const isSelf = () => side().queries === side().keys || side().queries.join("\n") === side().keys.join("\n");
+
+  function drawStrip(context) {
+    const panel = panels()[0];
+    if (!panel.at) return;
+    const { query, key } = chosen();
+    const { ink } = themeOf(root);
+    context.font = `14px ${FONT}`;
+    context.textBaseline = "middle";
+    for (const { token, x, y, width } of boxes) {
+      const shade = Math.sqrt(panel.at(query, token));
+      context.fillStyle = colour(shade);
+      context.fillRect(x, y, width, 23);
+      context.fillStyle = inkOn(shade);
+      context.fillText(visible(side().keys[token]), x + 4, y + 12, width - 6);
+      context.lineWidth = 3;
+      if ((isSelf() && token === query) || token === key) {
+        context.strokeStyle = isSelf() && token === query ? COLOURS[1] : ink;
+        context.strokeRect(x + 1.5, y + 1.5, width - 3, 20);
+      }
+    }
+  }
+  const tokenAt = (event) => {
+    const [x, y] = strip.place(event);
+    return boxes.find((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + 26)?.token;
+  };
+  strip.element.addEventListener("pointermove", (event) => {
+    const token = tokenAt(event);
+    point(token === undefined ? null : isSelf() ? { query: token, key: get("key") } : { query: get("query"), key: token });
+  });
+  strip.element.addEventListener("pointerleave", () => point(null));
+  strip.element.addEventListener("click", (event) => {
+    const token = tokenAt(event);
+    if (token !== undefined) select(isSelf() ? { query: token } : { key: token });
+  });
+  onKeys(strip.element, {
+    ArrowLeft: () => move(isSelf() ? -1 : 0, isSelf() ? 0 : -1),
+    ArrowRight: () => move(isSelf() ? 1 : 0, isSelf() ? 0 : 1),
+  });
+
+  // ---------------------------------------------------------------- one head
+
+  const main = makeCanvas({ label: "One head", width: 640, height: 420, draw: drawMain });
+  let areas = []; // where the pointer finds a query or a key: { x, y, width, height, find(x, y) }
+
+  function drawMain(context, width, height) {
+    areas = [];
+    const shown = panels();
+    const { ink } = themeOf(root);
+    context.font = `${LETTERS}px ${FONT}`;
+    context.fillStyle = ink;
+    context.textBaseline = "middle";
+    if (shown.some((panel) => !panel.at)) {
+      const what = model.alone ? `This page holds layer ${get("sections")[0]?.layer} alone.` : `Fetching layer ${get("layer")} …`;
+      context.fillText(what, 10, 20);
+      return;
+    }
+    if (get("view") === "scores") return drawScores(context, width, height);
+    const gap = 14, each = (width - gap * (shown.length - 1)) / shown.length;
+    shown.forEach((panel, i) => {
+      context.save();
+      context.translate(i * (each + gap), 0);
+      context.font = `bold 13px ${FONT}`;
+      context.fillStyle = ink;
+      write(context, "left", panel.title, 0, 9, each);
+      context.font = `${LETTERS}px ${FONT}`;
+      (get("view") === "lines" ? drawLines : drawHeatmap)(context, panel, i * (each + gap), each, height);
+      context.restore();
+    });
+    drawLegend(context, width, height, shown.length > 1);
+  }
+
+  function drawLegend(context, width, height, withDifference) {
+    const { ink } = themeOf(root);
+    const y = height - 16, wide = Math.min(150, width / 2 - 70);
+    const scale = (left, low, high, colourOf) => {
+      context.fillStyle = ink;
+      write(context, "right", low, left - 5, y);
+      write(context, "left", high, left + wide + 5, y);
+      for (let x = 0; x < wide; x++) {
+        context.fillStyle = colourOf(x / wide);
+        context.fillRect(left + x, y - 6, 1.5, 12);
+      }
+    };
+    scale(62, "weight 0", "1   (marks: 0.1, 0.5)", colour);
+    context.fillStyle = ink;
+    for (const weight of [0.1, 0.5]) context.fillRect(62 + wide * Math.sqrt(weight), y - 9, 1, 18);
+    if (withDifference) scale(width - wide - 26, "−1", "+1", (t) => signed(2 * t - 1));
+  }
+
+  const labelWidth = (context, tokens, places) =>
+    clamp(Math.max(...places.slice(0, 200).map((i) => context.measureText(visible(tokens[i])).width)) + 8, 24, 96);
+
+  function drawHeatmap(context, panel, offset, width, height) {
+    const { ink } = themeOf(root);
+    const [rows, columns] = [kept(side().queries), kept(side().keys)];
+    if (!rows.length || !columns.length) return context.fillText("The filter lets no token through.", 0, 40);
+    const left = labelWidth(context, side().queries, rows), top = 24 + labelWidth(context, side().keys, columns);
+    const unit = Math.min((width - left - 2) / columns.length, (height - top - 34) / rows.length, 34);
+    const [w, h] = [unit * columns.length, unit * rows.length];
+    const most = Math.max(1, Math.floor(Math.max(w, h) * (window.devicePixelRatio || 1)));
+    const name = [panel.title, panel.exact, version, get("kind"), get("filter"), Math.round(unit * 100)].join();
+    const image = cached(name, () => picture(rows.length, columns.length, (i, j) => panel.step(rows[i], columns[j]),
+      panel.isDifference ? DIVERGING : SCALE, most, panel.isDifference ? 127 : 0));
+    context.imageSmoothingEnabled = false;
+    context.drawImage(image, left, top, w, h);
+    context.fillStyle = ink;
+    const { query, key } = chosen();
+    const named = (places, i, selected) => unit >= 13 || places[i] === selected || (i % Math.ceil(16 / unit) === 0 && Math.abs(i - places.indexOf(selected)) * unit > 14);
+    context.textAlign = "right";
+    rows.forEach((i, row) => {
+      if (!named(rows, row, query)) return;
+      context.font = `${i === query ? "bold " : ""}${LETTERS}px ${FONT}`;
+      context.fillText(visible(side().queries[i]), left - 4, top + (row + 0.5) * unit, left - 4);
+    });
+    columns.forEach((j, column) => {
+      if (!named(columns, column, key)) return;
+      context.save();
+      context.font = `${j === key ? "bold " : ""}${LETTERS}px ${FONT}`;
+      context.translate(left + (column + 0.5) * unit, top - 4);
+      context.rotate(-Math.PI / 2);
+      write(context, "left", visible(side().keys[j]), 0, 0, top - 26);
+      context.restore();
+    });
+    const [row, column] = [rows.indexOf(query), columns.indexOf(key)];
+    context.strokeStyle = COLOURS[1];
+    context.lineWidth = 2;
+    if (row >= 0) context.strokeRect(left, top + row * unit, w, Math.max(unit, 2));
+    if (column >= 0) context.strokeRect(left + column * unit, top, Math.max(unit, 2), h);
+    areas.push({ x: offset + left, y: top, width: w, height: h, find: (x, y) => ({ query: rows[clamp(Math.floor(y / unit), 0, rows.length - 1)], key: columns[clamp(Math.floor(x / unit), 0, columns.length - 1)] }) });
+  }
+
+  function drawLines(context, panel, offset, width, height) {
+    const { ink } = themeOf(root);
+    const [rows, columns] = [kept(side().queries), kept(side().keys)];
+    if (!rows.length || !columns.length) return context.fillText("The filter lets no token through.", 0, 40);
+    const top = 46, bottom = height - 40;
+    const [left, right] = [Math.min(labelWidth(context, side().queries, rows), width * 0.3), width - Math.min(labelWidth(context, side().keys, columns), width * 0.3)];
+    const spacing = (n) => Math.min((bottom - top) / n, 24);
+    const y = (i, n) => top + (i + 0.5) * spacing(n);
+    const { query, key } = chosen();
+    context.fillStyle = ink;
+    write(context, "right", "query", left - 4, 32);
+    write(context, "left", "key", right + 4, 32);
+    const label = (places, tokens, selected, x) => places.forEach((token, i) => {
+      const space = spacing(places.length);
+      if (space < 13 && token !== selected && (i % Math.ceil(16 / space) || Math.abs(i - places.indexOf(selected)) * space < 14)) return;
+      context.font = `${token === selected ? "bold " : ""}${LETTERS}px ${FONT}`;
+      context.fillText(visible(tokens[token]), x, y(i, places.length), left - 4);
+    });
+    context.textAlign = "right";
+    label(rows, side().queries, query, left - 4);
+    context.textAlign = "left";
+    label(columns, side().keys, key, right + 4);
+    // Lines of one strength are one stroke: a few strokes however many lines. The chosen query's own come last.
+    const buckets = 6;
+    const draw = (chosenRows, least, strength, style) => {
+      const paths = Array.from({ length: buckets }, () => [new Path2D(), new Path2D()]);
+      for (const row of chosenRows) {
+        for (let column = 0; column < columns.length; column++) {
+          const weight = panel.at(rows[row], columns[column]);
+          if (Math.abs(weight) < least) continue;
+          const path = paths[Math.min(buckets - 1, Math.floor(Math.abs(weight) * buckets))][weight < 0 ? 1 : 0];
+          path.moveTo(left + 2, y(row, rows.length));
+          path.lineTo(right - 2, y(column, columns.length));
+        }
+      }
+      paths.forEach((pair, i) => pair.forEach((path, negative) => {
+        context.globalAlpha = clamp(strength * Math.sqrt((i + 0.7) / buckets), 0, 1);
+        context.lineWidth = 1 + (3 * i) / buckets;
+        context.strokeStyle = panel.isDifference ? COLOURS[negative ? 0 : 1] : style;
+        context.stroke(path);
+      }));
+      context.globalAlpha = 1;
+    };
+    const own = rows.indexOf(query);
+    draw(rows.keys(), Math.min(0.15, 3 / columns.length), 0.5, ink);
+    if (own >= 0) draw([own], 0.004, 1, COLOURS[1]);
+    areas.push({ x: offset, y: top, width, height: bottom - top, find: (x, py) => {
+      const at = (places) => places[clamp(Math.floor(py / spacing(places.length)), 0, places.length - 1)];
+      return x < width / 2 ? { query: at(rows), key: get("key") } : { query: get("query"), key: at(columns) };
+    } });
+  }
+
+  /** How one score comes about: query × key dimension by dimension, their sum, and its place among the other keys'. */
+  function drawScores(context, width, height) {
+    const { ink, faint } = themeOf(root);
+    const { query, key } = chosen();
+    const entry = detailOf(get("layer"), get("head"));
+    context.font = `${LETTERS}px ${FONT}`;
+    context.fillStyle = ink;
+    context.textAlign = "left";
+    if (!entry?.queries) {
+      const words = !get("details").some((one) => one.width) ? ["Only patterns were given, no queries and keys:", "a model that runs (AttentionExplorer.from_model) has them."]
+        : [model.alone ? `This page holds the vectors of layer ${get("details")[0].layer}, head ${get("details")[0].head} alone.` : "Fetching this head's vectors …"];
+      words.forEach((line, i) => context.fillText(line, 10, 20 + 18 * i));
+      return;
+    }
+    const { width: d, scale } = entry;
+    const q = entry.queries.subarray(query * d, (query + 1) * d);
+    const scoreOf = (j) => {
+      let sum = 0;
+      for (let i = 0; i < d; i++) sum += q[i] * entry.keys[j * d + i];
+      return sum * scale + (entry.biases ? entry.biases[query * side().keys.length + j] : 0);
+    };
+    const k = entry.keys.subarray(key * d, (key + 1) * d);
+    const products = Array.from(q, (x, i) => x * k[i]);
+    const total = products.reduce((a, b) => a + b, 0);
+    const left = 86, bar = (width - left - 4) / d;
+    const row = (values, top, high, name, limit) => {
+      context.fillStyle = ink;
+      write(context, "left", name, 0, top + high / 2, left - 6);
+      context.fillStyle = faint(0.3);
+      context.fillRect(left, top + high / 2, width - left, 1);
+      values.forEach((value, i) => {
+        context.fillStyle = COLOURS[value < 0 ? 0 : 1];
+        const tall = (Math.abs(value) / limit) * (high / 2);
+        context.fillRect(left + i * bar, top + high / 2 - (value > 0 ? tall : 0), Math.max(bar - 1, 0.8), tall);
+      });
+    };
+    const most = Math.max(...q.map(Math.abs), ...k.map(Math.abs), 1e-6);
+    const high = clamp((height - 210) / 3, 36, 74);
+    context.font = `bold 13px ${FONT}`;
+    context.fillText(`${visible(side().queries[query])} (${query}) · ${visible(side().keys[key])} (${key}): ${d} dimensions`, 0, 9, width);
+    context.font = `${LETTERS}px ${FONT}`;
+    row(Array.from(q), 22, high, "query", most);
+    row(Array.from(k), 22 + high + 6, high, "key", most);
+    row(products, 22 + 2 * (high + 6), high, "product", Math.max(...products.map(Math.abs), 1e-6));
+    const under = 22 + 3 * (high + 6) + 10;
+    const bias = entry.biases ? ` + bias ${fixed(entry.biases[query * side().keys.length + key])}` : "";
+    context.fillStyle = ink;
+    write(context, "left", `sum ${fixed(total)} × ${fixed(scale, 3)}${bias} = score ${fixed(scoreOf(key))}`, left, under, width - left);
+    // The same score beside those of the other keys, and what the softmax makes of them.
+    const keys = kept(side().keys), step = (width - left - 4) / keys.length;
+    const hidden = (j) => entry.patterns[0][query * side().keys.length + j] === 0;
+    const scores = keys.map((j) => (hidden(j) ? NaN : scoreOf(j)));
+    const open = scores.filter((score) => !Number.isNaN(score));
+    const limit = Math.max(...open.map(Math.abs), 1e-6);
+    const top = under + 20, tall = clamp(height - top - 60, 40, 110);
+    context.fillStyle = ink;
+    context.fillText("all scores", 0, top + tall / 4, left - 6);
+    context.fillText("weights", 0, top + tall * 0.78, left - 6);
+    keys.forEach((j, i) => {
+      const score = scores[i], weight = entry.patterns[0][query * side().keys.length + j];
+      const x = left + i * step, thick = Math.max(step - 1, 0.8);
+      context.fillStyle = j === key ? COLOURS[1] : Number.isNaN(score) ? faint(0.15) : COLOURS[0];
+      const half = tall / 4;
+      if (!Number.isNaN(score)) context.fillRect(x, top + half - (score > 0 ? (score / limit) * half : 0), thick, Math.max((Math.abs(score) / limit) * half, 1));
+      context.fillRect(x, top + tall - weight * (tall / 2 - 6), thick, Math.max(weight * (tall / 2 - 6), 1));
+      if (step >= 13 || j === key) {
+        context.save();
+        context.translate(x + thick / 2, top + tall + 4);
+        context.rotate(Math.PI / 2);
+        context.fillStyle = ink;
+        context.fillText(visible(side().keys[j]), 0, 0, 52);
+        context.restore();
+      }
+    });
+    areas.push({ x: left, y: top, width: width - left, height: tall + 50, find: (x) => ({ query: get("query"), key: keys[clamp(Math.floor(x / step), 0, keys.length - 1)] }) });
+  }
+
+  const found = (event) => {
+    const [x, y] = main.place(event);
+    const area = areas.find((a) => x >= a.x && x < a.x + a.width && y >= a.y && y < a.y + a.height);
+    return area ? area.find(x - area.x, y - area.y) : null;
+  };
+  const point = (at) => {
+    if (at?.query === pointed?.query && at?.key === pointed?.key) return;
+    pointed = at;
+    show();
+  };
+  const select = (at) => { pointed = null; put(model, at); };
+  function move(down, right) {
+    const [rows, columns] = [kept(side().queries), kept(side().keys)];
+    const next = (places, at, by) => places[clamp((places.indexOf(at) < 0 ? 0 : places.indexOf(at)) + by, 0, places.length - 1)] ?? at;
+    select({ query: next(rows, get("query"), down), key: next(columns, get("key"), right) });
+  }
+  main.element.addEventListener("pointermove", (event) => point(found(event)));
+  main.element.addEventListener("pointerleave", () => point(null));
+  main.element.addEventListener("click", (event) => { const at = found(event); if (at) select(at); });
+  onKeys(main.element, {
+    ArrowUp: () => move(-1, 0),
+    ArrowDown: () => move(1, 0),
+    ArrowLeft: () => move(0, -1),
+    ArrowRight: () => move(0, 1),
+    Home: () => move(0, -Infinity),
+    End: () => move(0, Infinity),
+  });
+
+  // ---------------------------------------------------------------- what the model says
+
+  const effect = makeCanvas({ label: "The likeliest next tokens, as the model is and with your changes", width: 460, height: 40, draw: drawEffect, focusable: false });
+
+  function drawEffect(context, width) {
+    const { ink } = themeOf(root);
+    const now = new Map(get("next_tokens")), before = new Map(get("unchanged").next_tokens);
+    const names = [...new Set([...[...before.keys()].slice(0, 5), ...[...now.keys()].slice(0, 5)])].slice(0, 8);
+    context.font = `${LETTERS}px ${FONT}`;
+    context.textBaseline = "middle";
+    context.fillStyle = ink;
+    write(context, "left", "next token: bar with your changes, outline without", 0, 9);
+    names.forEach((name, i) => {
+      const y = 20 + 20 * i, left = 90, wide = width - left - 90;
+      context.fillStyle = ink;
+      write(context, "right", visible(name), left - 6, y + 8, left - 8);
+      context.fillStyle = COLOURS[0];
+      context.fillRect(left, y, wide * (now.get(name) ?? 0), 15);
+      context.strokeStyle = ink;
+      context.lineWidth = 1.5;
+      if (before.has(name)) context.strokeRect(left, y, wide * before.get(name), 15);
+      context.fillStyle = ink;
+      context.textAlign = "left";
+      const [old, fresh] = [before, now].map((said) => (said.has(name) ? fixed(said.get(name)) : "–"));
+      context.fillText(old === fresh ? fresh : `${old} → ${fresh}`, left + wide * Math.max(now.get(name) ?? 0, before.get(name) ?? 0) + 6, y + 8);
+    });
+  }
+
+  const loss = make("p", { className: "note" });
+
+  function showEffect() {
+    const names = new Set([...get("next_tokens").slice(0, 5), ...(get("unchanged").next_tokens ?? []).slice(0, 5)].map(([name]) => name));
+    effect.resize(effect.size.width, 24 + 20 * Math.min(names.size, 8));
+    const [before, now] = [get("unchanged").loss, get("loss")];
+    const change = before === now ? "" : `${fixed(before)} → `;
+    loss.textContent = now === null ? "" : `Loss on this text: ${change}${fixed(now)} nats a token.`;
+  }
+
+  // ---------------------------------------------------------------- controls
+
+  function ablate() {
+    if (!live) return;
+    const [l, h] = [get("layer"), get("head")];
+    const others = get("ablated").filter(([a, b]) => a !== l || b !== h);
+    running({ ablated: others.length < get("ablated").length ? others : [...others, [l, h]] });
+  }
+  function pin() {
+    put(model, { pinned: get("pinned").length ? [] : [get("layer"), get("head")] });
+  }
+  /** Set what makes the model run again, and say so until the answer has come. */
+  function running(values) {
+    waiting = true;
+    show();
+    put(model, values);
+  }
+
+  const views = Object.entries({ heatmap: "heatmap", lines: "lines", scores: "query · key" }).map(([view, name]) =>
+    ({ view, ...makeToggle(name, false, () => put(model, { view })) }));
+  const kind = makeChoice("attention", get("kinds"), get("kind"), (value) => put(model, { kind: value }));
+  const compare = makeToggle("compare with this head", false, pin);
+  const filter = make("input", { type: "search", placeholder: "only tokens with …", ariaLabel: "show only tokens that hold one of these words", size: 16 });
+  filter.addEventListener("input", () => put(model, { filter: filter.value }));
+  const row = make("div", { className: "row" }, ...views.map(({ element }) => element), ...(get("kinds").length > 1 ? [kind.element] : []), compare.element, filter);
+
+  const text = makeTextBox("text", get("text"), (value) => { waiting = true; show(); model.send({ text: value, number: ++edits }); });
+  const off = makeButton("switch off", ablate);
+  const mask = makeToggle("causal mask", get("causal"), (causal) => running({ causal }));
+  const heat = makeSlider("temperature", { min: -2, max: 2, step: 0.05, value: Math.log2(get("temperature")), format: (x) => fixed(2 ** x) },
+    (x) => { clearTimeout(timer); timer = setTimeout(() => running({ temperature: 2 ** x }), 60); });
+  const saved = get("checkpoints");
+  const checkpoint = makeSlider("checkpoint", { min: 0, max: Math.max(saved.length - 1, 1), step: 1, value: Math.max(saved.indexOf(get("checkpoint")), 0), format: (i) => saved[i] ?? "" },
+    (i) => running({ checkpoint: saved[i] }));
+  const controls = make("div", { className: "row" }, off, mask.element, heat.element, ...(saved.length > 1 ? [checkpoint.element] : []));
+
+  const readout = makeReadout();
+  root.append(row, ...(live ? [make("div", { className: "row" }, text.element), controls] : []),
+    strip.element, make("div", { className: "side-by-side" }, grid.element, main.element), readout.element, ...(live ? [effect.element, loss] : []));
+
+  // ---------------------------------------------------------------- together
+
+  function words() {
+    const [first, second] = panels();
+    if (get("problem")) return get("problem");
+    if (waiting) return live && layers.has(`${get("kind")}/0/${get("layer")}`) ? "The model is running …" : `Fetching layer ${get("layer")} …`;
+    if (!first.at) return "";
+    const { query, key } = chosen();
+    const number = (at) => (first.exact ? fixed(at(query, key), 3) : `about ${fixed(at(query, key))}`);
+    const where = pointedHead ? `Layer ${pointedHead[0]}, head ${pointedHead[1]}: click to look at it${live ? ", shift-click to switch it off" : ""}.\n` : "";
+    const compared = second ? ` (${second.title}: ${fixed(second.at(query, key), 3)})` : "";
+    let most = 0;
+    for (let j = 0; j < side().keys.length; j++) if (first.at(query, j) > first.at(query, most)) most = j;
+    return `${where}${first.title}: ${visible(side().queries[query])} (${query}) looks at ${visible(side().keys[key])} (${key}) with weight ${number(first.at)}${compared}; most at ${visible(side().keys[most])} (${most}), ${fixed(first.at(query, most))}.`;
+  }
+
+  function show() {
+    readout.say(words());
+    for (const canvas of [grid, strip, main]) canvas.redraw();
+  }
+
+  function showState() {
+    if (pointed && (pointed.query >= size()[0] || pointed.key >= size()[1])) pointed = null;
+    for (const { view, set } of views) set(view === get("view"));
+    compare.set(get("pinned").length > 0);
+    kind.set(get("kind"));
+    if (document.activeElement !== filter) filter.value = get("filter");
+    main.element.setAttribute("aria-label", `Layer ${get("layer")}, head ${get("head")}: ${get("view")}. Arrow keys move the query and the key.`);
+    if (live) {
+      if (get("answered") >= edits) text.set(get("text"));
+      const isOff = get("ablated").some(([l, h]) => l === get("layer") && h === get("head"));
+      off.textContent = `switch ${isOff ? "on" : "off"} layer ${get("layer")}, head ${get("head")}`;
+      mask.set(get("causal"));
+      heat.set(Math.log2(get("temperature")));
+      checkpoint.set(Math.max(saved.indexOf(get("checkpoint")), 0));
+      showEffect();
+      effect.redraw();
+    }
+    layStrip();
+    show();
+  }
+
+  function fit() {
+    const wide = Math.max(root.clientWidth - 14, 240);
+    sizeGrid();
+    const beside = wide - grid.size.width - 14;
+    const width = beside >= (panels().length > 1 ? 700 : 330) ? Math.min(beside, 860) : wide;
+    main.resize(width, clamp(width * (panels().length > 1 ? 0.45 : 0.72), 300, 560));
+    strip.resize(wide, strip.size.height);
+    effect.resize(Math.min(wide, 560), effect.size.height);
+    showState();
+  }
+  const observer = new ResizeObserver(fit);
+  observer.observe(root);
+  const stops = [
+    watch(model, ["weights", "thumbnails", "version"], decode),
+    watch(model, ["details", "detail"], decodeDetails),
+    watch(model, ["kind", "sides", "pinned"], () => { pictures.clear(); fit(); }),
+    watch(model, ["layer", "head", "query", "key", "view", "filter", "text", "ablated", "causal", "temperature", "checkpoint", "next_tokens", "loss", "unchanged", "problem"], showState),
+    watch(model, ["answered"], () => { if (get("answered") >= edits && get("problem")) { waiting = false; show(); } }),
+  ];
+  return () => {
+    clearTimeout(timer);
+    text.stop();
+    observer.disconnect();
+    for (const stop of stops) stop();
+    for (const canvas of [grid, strip, main, effect]) canvas.stop();
+  };
+}
+
+export default { render };
