@@ -153,6 +153,20 @@ def test_a_second_model_must_be_of_the_same_shape():
         AttentionExplorer(TOKENS, attention(3, 4, 6, 6), other=attention(3, 2, 6, 6))
 
 
+def test_queries_and_keys_may_be_given():
+    queries, keys = torch.randn(2, 3, 4, 6, 5, dtype=torch.float64)
+    pattern = (queries @ keys.transpose(-2, -1) / 5**0.5).softmax(-1)
+    explorer = AttentionExplorer(TOKENS, pattern, queries=queries, keys=keys, view="scores", layer=2, head=3)
+    (entry,) = explorer.details
+    assert (entry["width"], entry["scale"]) == (5, pytest.approx(5**-0.5))
+    numbers = torch.frombuffer(bytearray(explorer.detail), dtype=torch.float16)
+    assert torch.equal(numbers[36:], torch.cat([queries[2, 3], keys[2, 3]]).float().half().flatten())
+    with pytest.raises(ValueError, match=r"keys must be \(heads, tokens, d_head\).*got \[\(4, 5\)"):
+        AttentionExplorer(TOKENS, pattern, queries=queries, keys=keys[:, :, 1:])
+    with pytest.raises(ValueError, match="queries and keys belong together"):
+        AttentionExplorer(TOKENS, pattern, queries=queries)
+
+
 # ---------------------------------------------------------------- the numbers on their way
 
 

@@ -163,7 +163,7 @@ function render({ model, el }) {
     const { heads } = side();
     cell = clamp(Math.floor(Math.min(380, root.clientWidth - gridLeft - 12) / Math.max(...heads)), 9, 56);
     cell = Math.min(cell, Math.max(9, Math.floor(560 / heads.length)));
-    grid.resize(gridLeft + cell * Math.max(...heads) + 4, gridTop + cell * heads.length + 4);
+    grid.resize(Math.max(gridLeft + cell * Math.max(...heads) + 4, 110), gridTop + cell * heads.length + 4);
   }
 
   function gridPicture() {
@@ -495,9 +495,11 @@ function render({ model, el }) {
     const products = Array.from(q, (x, i) => x * k[i]);
     const total = products.reduce((a, b) => a + b, 0);
     const left = 86, bar = (width - left - 4) / d;
-    const row = (values, top, high, name, limit) => {
+    const row = (values, top, name) => {
+      const limit = Math.max(...values.map(Math.abs), 1e-6);
       context.fillStyle = ink;
-      write(context, "left", name, 0, top + high / 2, left - 6);
+      write(context, "left", name, 0, top + high / 2 - 8, left - 6);
+      write(context, "left", `±${fixed(limit)}`, 0, top + high / 2 + 8, left - 6);
       context.fillStyle = faint(0.3);
       context.fillRect(left, top + high / 2, width - left, 1);
       values.forEach((value, i) => {
@@ -506,15 +508,16 @@ function render({ model, el }) {
         context.fillRect(left + i * bar, top + high / 2 - (value > 0 ? tall : 0), Math.max(bar - 1, 0.8), tall);
       });
     };
-    const most = Math.max(...q.map(Math.abs), ...k.map(Math.abs), 1e-6);
-    const high = clamp((height - 210) / 3, 36, 74);
+    const high = clamp((height - 222) / 3, 36, 74);
     context.font = `bold 13px ${FONT}`;
     context.fillText(`${visible(side().queries[query])} (${query}) · ${visible(side().keys[key])} (${key}): ${d} dimensions`, 0, 9, width);
     context.font = `${LETTERS}px ${FONT}`;
-    row(Array.from(q), 22, high, "query", most);
-    row(Array.from(k), 22 + high + 6, high, "key", most);
-    row(products, 22 + 2 * (high + 6), high, "product", Math.max(...products.map(Math.abs), 1e-6));
-    const under = 22 + 3 * (high + 6) + 10;
+    row(Array.from(q), 22, "query");
+    row(Array.from(k), 22 + high + 6, "key");
+    row(products, 22 + 2 * (high + 6), "product");
+    const under = 22 + 3 * (high + 6) + 22;
+    context.fillStyle = ink;
+    for (let i = 0; i < d; i += Math.ceil(18 / bar)) write(context, "center", i, left + (i + 0.5) * bar, under - 16);
     const bias = entry.biases ? ` + bias ${fixed(entry.biases[query * side().keys.length + key])}` : "";
     context.fillStyle = ink;
     write(context, "left", `sum ${fixed(total)} × ${fixed(scale, 3)}${bias} = score ${fixed(scoreOf(key))}`, left, under, width - left);
@@ -524,7 +527,7 @@ function render({ model, el }) {
     const scores = keys.map((j) => (hidden(j) ? NaN : scoreOf(j)));
     const open = scores.filter((score) => !Number.isNaN(score));
     const limit = Math.max(...open.map(Math.abs), 1e-6);
-    const top = under + 20, tall = clamp(height - top - 60, 40, 110);
+    const top = under + 20, tall = clamp(height - top - 60, 40, 130);
     context.fillStyle = ink;
     context.fillText("all scores", 0, top + tall / 4, left - 6);
     context.fillText("weights", 0, top + tall * 0.78, left - 6);
@@ -537,10 +540,10 @@ function render({ model, el }) {
       context.fillRect(x, top + tall - weight * (tall / 2 - 6), thick, Math.max(weight * (tall / 2 - 6), 1));
       if (step >= 13 || j === key) {
         context.save();
-        context.translate(x + thick / 2, top + tall + 4);
-        context.rotate(Math.PI / 2);
+        context.translate(x + thick / 2, top + tall + (step > 44 ? 12 : 4));
+        if (step <= 44) context.rotate(Math.PI / 2);
         context.fillStyle = ink;
-        context.fillText(visible(side().keys[j]), 0, 0, 52);
+        write(context, step > 44 ? "center" : "left", visible(side().keys[j]), 0, 0, Math.max(step, 52));
         context.restore();
       }
     });

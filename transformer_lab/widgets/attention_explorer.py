@@ -50,7 +50,8 @@ class AttentionExplorer(Widget):
     tokens: one text a position. attention: (layers, heads, queries, keys); or a list with (heads, queries, keys) a
         layer; or what a transformers model returns with output_attentions=True. For cross-attention, tokens is a
         pair, (the queries' tokens, the keys'); for an encoder-decoder model's outputs, (source, target).
-    other: the same of a second model, to compare; `names` names the two.
+    queries, keys: (layers, heads, tokens, d_head) each, if you have them: they show how each score comes about.
+    other: the attention of a second model, to compare; `names` names the two.
 
     Readable, settable and observable: `layer`, `head`, `query`, `key`, `view` (heatmap, lines, scores), `kind`,
     `pinned` (a head to compare with: (layer, head)), `filter` (show only tokens that hold one of these words); and
@@ -100,11 +101,17 @@ class AttentionExplorer(Widget):
         tokens: Sequence[str] | tuple[Sequence[str], Sequence[str]],
         attention,
         *,
+        queries=None,
+        keys=None,
         other=None,
         names: tuple[str, str] = ("A", "B"),
         **traits,
     ):
         shown = _shown(tokens, attention)
+        if (queries is None) != (keys is None):
+            raise ValueError("queries and keys belong together; got one without the other")
+        if queries is not None:
+            _add_vectors(shown, queries, keys)
         if other is not None:
             second = _shown(tokens, other)
             if _heads(second) != _heads(shown):
@@ -410,6 +417,21 @@ def _checked(layer: Tensor, number: int, sides: tuple[Sequence[str], Sequence[st
             f"{worst:.3f}, and a least weight of {layer.min():.3f}. Are these scores, before the softmax?"
         )
     return layer
+
+
+def _add_vectors(shown: dict[str, Shown], queries, keys) -> None:
+    """The vectors that the scores were made of, divided by √d_head, to the one kind of attention that there is."""
+    if list(shown) != ["attention"]:
+        raise ValueError(f"queries and keys can be shown for one kind of attention; got {', '.join(shown)}")
+    one = shown["attention"]
+    for name, vectors, side in (("queries", queries, 1), ("keys", keys, 2)):
+        got = [tuple(layer.shape[:2]) for layer in vectors]
+        wanted = [(layer.shape[0], layer.shape[side]) for layer in one.models[0]]
+        if got != wanted:
+            raise ValueError(f"{name} must be (heads, tokens, d_head), {wanted} in the layers; got {got}")
+    one.vectors = tuple([layer.detach().float().cpu() for layer in vectors] for vectors in (queries, keys))
+    one.scales = [layer.shape[-1] ** -0.5 for layer in queries]
+    one.biases = [None] * len(one.scales)
 
 
 def _heads(shown: dict[str, Shown]) -> dict[str, list[int]]:
