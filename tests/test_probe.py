@@ -1,4 +1,4 @@
-"""Looking inside a model, and changing its heads, without leaving a trace."""
+"""Looking inside a model, and changing its attention, without leaving a trace."""
 
 import re
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from transformer_lab.attention import MultiHeadAttention
+from transformer_lab.attention import MultiHeadAttention, padding_mask
 from transformer_lab.blocks import DecoderBlock, EncoderBlock
 from transformer_lab.probe import watch
 
@@ -101,6 +101,27 @@ def test_a_block_or_an_attention_alone(randomised):
     assert_close(trace.patterns, [attention(x, return_pattern=True)[1]])
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("causal", [True, False])
+def test_queries_keys_masks_and_biases_are_what_the_patterns_were_made_of(model, ids, causal, temperature):
+    with watch(model, causal=causal, temperature=temperature) as trace:
+        model(ids)
+    assert [t.shape for t in trace.queries + trace.keys] == [(2, 2, 5, 4)] * 4
+    for i, block in enumerate(model.blocks):
+        normed = block.around_attention.norm(trace.residuals[i])
+        for layer, found in ((block.attention.query, trace.queries), (block.attention.key, trace.keys)):
+            assert_close(found[i], model.positions.rotate(block.attention.split_heads(layer(normed))).detach())
+        scores = trace.queries[i] @ trace.keys[i].mT / 2  # √d_head = 2
+        if trace.biases[i] is not None:
+            scores = scores + trace.biases[i]
+        if causal:
+            scores = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
+        assert_close(trace.patterns[i], (scores / temperature).softmax(-1))
+        assert_close(trace.biases[i], model.positions.bias(5, 5))
+        assert (trace.masks[i] is None) == (not causal)
+    assert not any(t.requires_grad for t in trace.queries + trace.keys)
+
+
 # ---------------------------------------------------------------- changing
 
 
@@ -146,6 +167,28 @@ def test_replace_counts_layers_and_its_own_pattern_changes_nothing(model, ids):
         assert not torch.allclose(model(ids), expected)
 
 
+def test_without_causal_a_mask_that_was_given_stays(randomised):
+    block, x = randomised(DecoderBlock(8, 2, 16)), torch.randn(1, 4, 8, dtype=torch.float64)
+    padding = padding_mask(torch.tensor([3]), 4)
+    with watch(block, causal=False) as trace:
+        output = block(x, mask=padding)
+    encoder = EncoderBlock(8, 2, 16).double()
+    encoder.load_state_dict(block.state_dict())
+    assert_close(output, encoder(x, mask=padding))
+    assert (trace.patterns[0] > 0).equal(padding.expand_as(trace.patterns[0]))
+
+
+def test_a_temperature_divides_the_scores_of_cross_attention_too(randomised):
+    model = randomised(Translator())
+    inputs = torch.randn(1, 4, 8, dtype=torch.float64), torch.randn(1, 3, 8, dtype=torch.float64)
+    with watch(model, temperature=4.0):
+        output = model(*inputs)
+    for attention in (m for m in model.modules() if isinstance(m, MultiHeadAttention)):
+        for parameter in attention.query.parameters():
+            parameter.data /= 4
+    assert_close(output, model(*inputs))
+
+
 # ---------------------------------------------------------------- leaving nothing behind
 
 
@@ -155,7 +198,7 @@ def test_nothing_is_left_behind(tiny_gpt, ids, explicit, error):
     model = tiny_gpt()
     model.blocks[1].attention.explicit = explicit
     try:
-        with watch(model, zero=[(0, 0)], replace={(1, 1): torch.eye(5)}):
+        with watch(model, zero=[(0, 0)], replace={(1, 1): torch.eye(5)}, causal=False, temperature=2.0):
             model(ids)
             assert hooks(model) > 0 and all(block.attention.explicit for block in model.blocks)
             if error:
@@ -175,6 +218,15 @@ def test_a_head_that_does_not_exist_is_named(tiny_gpt, place, argument):
     with pytest.raises(ValueError, match=re.escape(message)), watch(model, **changes):
         pass
     assert hooks(model) == 0 and not model.blocks[0].attention.explicit
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_cannot_be_is_named(tiny_gpt, temperature):
+    model = tiny_gpt()
+    message = f"temperature must be above 0 and finite; got {temperature}"
+    with pytest.raises(ValueError, match=message), watch(model, temperature=temperature):
+        pass
+    assert hooks(model) == 0
 
 
 def test_a_model_without_attention_is_named():

@@ -139,10 +139,11 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(d_model, d_model, bias=bias)
         self.value = nn.Linear(d_model, d_model, bias=bias)
         self.out = nn.Linear(d_model, d_model, bias=bias)
-        # Two places to look and to intervene (see probe.py). They change nothing by themselves.
+        # Three places to look and to intervene (see probe.py). They change nothing by themselves.
+        self.scores_point = nn.Identity()  # (query, key, mask, bias), as `attention_pattern` takes them
         self.pattern_point = nn.Identity()  # (batch, heads, queries, keys)
         self.heads_point = nn.Identity()  # (batch, heads, queries, d_head)
-        self.explicit = False  # True: the readable formula, and the two points are passed through
+        self.explicit = False  # True: the readable formula, and the points are passed through
 
     def split_heads(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch heads seq d_head"]:
         """Cut d_model into heads, then move the head axis before the positions."""
@@ -192,6 +193,7 @@ class MultiHeadAttention(nn.Module):
             if causal:
                 future_hidden = causal_mask(query.shape[-2], key.shape[-2], x.device)
                 mask = future_hidden if mask is None else mask & future_hidden
+            query, key, mask, bias = self.scores_point((query, key, mask, bias))
             pattern = self.pattern_point(attention_pattern(query, key, mask, bias))
             heads = self.heads_point(F.dropout(pattern, dropout) @ value)
         else:
