@@ -159,8 +159,8 @@ def test_queries_and_keys_may_be_given():
     explorer = AttentionExplorer(TOKENS, pattern, queries=queries, keys=keys, view="scores", layer=2, head=3)
     (entry,) = explorer.details
     assert (entry["width"], entry["scale"]) == (5, pytest.approx(5**-0.5))
-    numbers = torch.frombuffer(bytearray(explorer.detail), dtype=torch.float16)
-    assert torch.equal(numbers[36:], torch.cat([queries[2, 3], keys[2, 3]]).float().half().flatten())
+    numbers = torch.frombuffer(bytearray(explorer.detail), dtype=torch.float32)
+    assert torch.equal(numbers[36:], torch.cat([queries[2, 3], keys[2, 3]]).float().flatten())
     with pytest.raises(ValueError, match=r"keys must be \(heads, tokens, d_head\).*got \[\(4, 5\)"):
         AttentionExplorer(TOKENS, pattern, queries=queries, keys=keys[:, :, 1:])
     with pytest.raises(ValueError, match="queries and keys belong together"):
@@ -183,8 +183,8 @@ def test_a_weight_arrives_to_four_thousandths(causal):
 def test_the_selected_head_arrives_as_it_is(explorer):
     (entry,) = explorer.details
     assert (entry["layer"], entry["head"]) == (1, 2)
-    exact = torch.frombuffer(bytearray(explorer.detail), dtype=torch.float16).reshape(6, 6)
-    assert torch.equal(exact, explorer.pattern.half())
+    exact = torch.frombuffer(bytearray(explorer.detail), dtype=torch.float32).reshape(6, 6)
+    assert torch.equal(exact, explorer.pattern)
 
 
 def test_a_long_text_comes_layer_by_layer(monkeypatch):
@@ -402,6 +402,21 @@ def test_two_heads_side_by_side_and_their_difference(explorer, on_page):
     assert shown.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     shown.press("c")
     assert shown.state("pinned") == []
+
+
+@pytest.mark.parametrize("view", ["heatmap", "lines"])
+def test_the_difference_belongs_to_the_two_heads_on_show(explorer, on_page, view):
+    explorer.view, explorer.pinned = view, (0, 0)
+    one = on_page(explorer)
+    one.put(layer=0, head=0)
+    nothing = one.pixels(2)
+    one.put(layer=2, head=1)
+    something = one.pixels(2)
+    assert something != nothing
+    explorer.layer, explorer.head = 2, 1
+    another = on_page(explorer)  # it has never shown any other pair
+    another.put(query=one.state("query"), key=one.state("key"))
+    assert another.pixels(2) == something
 
 
 def test_two_models_side_by_side(on_page):

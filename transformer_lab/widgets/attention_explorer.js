@@ -1,25 +1,20 @@
-import { COLOURS, DIVERGING, SCALE, bytesOf, colour, fixed, inflate, inkOn, make, makeButton, makeCanvas, makeChoice, makeReadout, makeRoot, makeSlider, makeTextBox, makeToggle, onKeys, put, signed, themeOf, visible, watch } from "./shared.js";
+import { COLOURS, DIVERGING, SCALE, bytesOf, colour, fixed, floats, inflate, inkOn, make, makeButton, makeCanvas, makeChoice, makeReadout, makeRoot, makeSlider, makeTextBox, makeToggle, onKeys, put, signed, themeOf, visible, watch } from "./shared.js";
 
 const FONT = "system-ui, sans-serif";
 const LETTERS = 12; // px: the smallest text that a projector shows
 const THUMBNAIL = 32; // as in attention_explorer.py
 
+const cells = (causal, queries, keys) => (causal ? (queries * (queries + 1)) / 2 : queries * keys);
+const small = (n) => Math.min(n, THUMBNAIL);
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+
+function onPointer(element, actions) {
+  for (const [type, action] of Object.entries(actions)) element.addEventListener(type, action);
+}
 
 function write(context, align, ...place) {
   context.textAlign = align;
   context.fillText(...place);
-}
-
-/** IEEE half precision → numbers. */
-function halves(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Float32Array.from({ length: bytes.byteLength / 2 }, (_, i) => {
-    const bits = view.getUint16(2 * i, true);
-    const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
-    if (exponent === 31) return fraction ? NaN : sign * Infinity;
-    return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
-  });
 }
 
 /**
@@ -49,34 +44,47 @@ function picture(rows, columns, colourAt, table, most, zero = 0) {
   return canvas;
 }
 
+/** The strongest lines, at most `most` of them: [row, column, weight]. All of a long text's would be one black patch. */
+function strongest(rows, columns, at, most = 400) {
+  const strength = (weight) => Math.ceil(255 * Math.sqrt(Math.min(Math.abs(weight), 1)));
+  const counts = new Uint32Array(256);
+  for (const i of rows) for (const j of columns) counts[strength(at(i, j))]++;
+  let least = 255, lines = counts[255];
+  while (least > 36 && lines + counts[least - 1] <= most) lines += counts[--least]; // down to a weight of 0.02
+  const found = [];
+  rows.forEach((i, row) => columns.forEach((j, column) => { if (strength(at(i, j)) >= least) found.push([row, column, at(i, j)]); }));
+  return found;
+}
+
 function render({ model, el }) {
   const root = makeRoot(el, "Attention explorer");
   const get = (name) => model.get(name);
-  const live = get("live") && !model.alone;
+  const live = get("live") && !model.alone, two = get("models").length > 1;
   let layers = new Map(); // "kind/model/layer" → { steps, causal }: the patterns that have come, as roots in 255 steps
   let thumbnails = null; // the small pictures, where not all patterns come at once
-  let exact = new Map(); // "kind/layer/head" → float16 numbers of one head
+  let exact = new Map(); // "kind/layer/head" → the numbers of one head
   let decoding = 0, version = -1, pointed = null, pointedHead = null, waiting = false, edits = 0, timer = 0;
 
   // ---------------------------------------------------------------- the numbers
 
+  const here = (layer) => `${get("kind")}/0/${layer}`;
   const side = () => get("sides")[get("kind")];
   const size = () => [side().queries.length, side().keys.length];
 
   async function decode() {
     const number = ++decoding;
-    const [bytes, small] = await Promise.all([inflate(get("weights")), get("thumbnails").byteLength ? inflate(get("thumbnails")) : null]);
+    const [bytes, pooled] = await Promise.all([inflate(get("weights")), get("thumbnails").byteLength ? inflate(get("thumbnails")) : null]);
     if (number !== decoding) return; // a later answer has overtaken this one
     if (version !== get("version")) layers.clear();
     version = get("version");
     let start = 0;
     for (const { kind, model: which, layer, causal } of get("sections")) {
       const { queries, keys, heads } = get("sides")[kind];
-      const each = causal ? (queries.length * (queries.length + 1)) / 2 : queries.length * keys.length;
+      const each = cells(causal, queries.length, keys.length);
       layers.set(`${kind}/${which}/${layer}`, { steps: bytes.subarray(start, start + heads[layer] * each), causal, each });
       start += heads[layer] * each;
     }
-    thumbnails = small;
+    thumbnails = pooled;
     waiting = false;
     pictures.clear();
     root.dataset.version = String(version);
@@ -96,7 +104,7 @@ function render({ model, el }) {
       const [queries, keys] = size();
       const bytes = bytesOf(get("detail"));
       let at = entry.start;
-      const take = (n) => halves(bytes.subarray(at, (at += 2 * n)));
+      const take = (n) => floats(bytes.subarray(at, (at += 4 * n)));
       entry.patterns = get("models").map(() => take(queries * keys));
       if (entry.width) {
         entry.queries = take(queries * entry.width);
@@ -110,8 +118,8 @@ function render({ model, el }) {
   /** One head of one model: `step(query, key)` 0 … 255 for colours, `at` the weight; null while it has not come. */
   function head(which, layer, number) {
     const part = layers.get(`${get("kind")}/${which}/${layer}`);
-    if (!part) return null;
-    const [, keys] = size();
+    const [queries, keys] = size();
+    if (part?.each !== cells(part?.causal, queries, keys)) return null; // not here yet, or those of another text
     const { steps, causal, each } = part;
     const start = number * each;
     const step = causal
@@ -137,9 +145,8 @@ function render({ model, el }) {
 
   /** The tokens that the filter lets through, as places. */
   function kept(tokens) {
-    const words = get("filter").toLowerCase().split(/\s+/).filter(Boolean);
-    const all = tokens.map((_, i) => i);
-    return words.length ? all.filter((i) => words.some((word) => tokens[i].toLowerCase().includes(word))) : all;
+    const words = get("filter").toLowerCase().trim().split(/\s+/);
+    return [...tokens.keys()].filter((i) => words.some((word) => tokens[i].toLowerCase().includes(word)));
   }
 
   const chosen = () => pointed ?? { query: get("query"), key: get("key") };
@@ -169,22 +176,22 @@ function render({ model, el }) {
   function gridPicture() {
     const { heads } = side();
     const [queries, keys] = size();
-    const two = get("models").length > 1 && !thumbnails;
-    const most = Math.min(cell - 2, THUMBNAIL);
+    const differ = two && !thumbnails;
+    const most = small(cell - 2);
     const canvas = make("canvas", { width: Math.max(...heads) * cell, height: heads.length * cell });
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = false;
     let start = thumbnails ? thumbnailStart() : 0;
     heads.forEach((n, layer) => {
       for (let number = 0; number < n; number++) {
-        const [rows, columns] = thumbnails ? [Math.min(queries, THUMBNAIL), Math.min(keys, THUMBNAIL)] : [queries, keys];
-        const from = start, a = thumbnails || head(0, layer, number), b = two && head(1, layer, number);
+        const [rows, columns] = thumbnails ? [small(queries), small(keys)] : [queries, keys];
+        const from = start, a = thumbnails || head(0, layer, number), b = differ && head(1, layer, number);
         start += rows * columns;
         if (!a) continue;
         const colourAt = thumbnails ? (i, j) => a[from + i * columns + j]
           : b ? (i, j) => clamp(Math.round(127.5 + 127.5 * (a.at(i, j) - b.at(i, j))), 0, 255) : a.step;
-        const small = picture(rows, columns, colourAt, b ? DIVERGING : SCALE, most, b ? 127 : 0);
-        context.drawImage(small, number * cell + 1, layer * cell + 1, cell - 2, cell - 2);
+        const tiny = picture(rows, columns, colourAt, b ? DIVERGING : SCALE, most, b ? 127 : 0);
+        context.drawImage(tiny, number * cell + 1, layer * cell + 1, cell - 2, cell - 2);
       }
     });
     return canvas;
@@ -195,7 +202,7 @@ function render({ model, el }) {
     let start = 0;
     for (const [kind, { queries, keys, heads }] of Object.entries(get("sides"))) {
       if (kind === get("kind")) return start;
-      start += get("models").length * heads.reduce((a, b) => a + b) * Math.min(queries.length, THUMBNAIL) * Math.min(keys.length, THUMBNAIL);
+      start += get("models").length * heads.reduce((a, b) => a + b) * small(queries.length) * small(keys.length);
     }
     return start;
   }
@@ -207,14 +214,13 @@ function render({ model, el }) {
     context.font = `${LETTERS}px ${FONT}`;
     context.fillStyle = ink;
     context.textBaseline = "middle";
-    write(context, "left", get("models").length > 1 ? "layers × heads: first − second" : "layers × heads", 0, 8);
+    write(context, "left", two ? "layers × heads: first − second" : "layers × heads", 0, 8);
     const every = Math.ceil(18 / cell);
     context.textAlign = "center";
     for (let h = 0; h < Math.max(...heads); h += every) context.fillText(h, gridLeft + (h + 0.5) * cell, gridTop - 9);
     context.textAlign = "right";
     for (let l = 0; l < heads.length; l += every) context.fillText(l, gridLeft - 6, gridTop + (l + 0.5) * cell);
-    const key = ["grid", version, get("kind"), cell, layers.size].join();
-    context.drawImage(cached(key, gridPicture), gridLeft, gridTop);
+    context.drawImage(cached(["grid", version, get("kind"), cell, layers.size].join(), gridPicture), gridLeft, gridTop);
     const outline = ([l, h], style, width) => {
       context.strokeStyle = style;
       context.lineWidth = width;
@@ -242,17 +248,19 @@ function render({ model, el }) {
   };
   const chooseHead = (l, h) => {
     const layer = clamp(l, 0, side().heads.length - 1);
-    const known = layers.has(`${get("kind")}/0/${layer}`);
+    const known = layers.has(here(layer));
     waiting = !known && !model.alone;
     put(model, { layer, head: clamp(h, 0, side().heads[layer] - 1) });
   };
-  grid.element.addEventListener("pointermove", (event) => { pointedHead = headAt(event); show(); });
-  grid.element.addEventListener("pointerleave", () => { pointedHead = null; show(); });
-  grid.element.addEventListener("click", (event) => {
-    const at = headAt(event);
-    if (!at) return;
-    chooseHead(...at);
-    if (event.shiftKey) ablate();
+  onPointer(grid.element, {
+    pointermove: (event) => { pointedHead = headAt(event); show(); },
+    pointerleave: () => { pointedHead = null; show(); },
+    click: (event) => {
+      const at = headAt(event);
+      if (!at) return;
+      chooseHead(...at);
+      if (event.shiftKey) ablate();
+    },
   });
   onKeys(grid.element, {
     ArrowLeft: () => chooseHead(get("layer"), get("head") - 1),
@@ -312,19 +320,14 @@ function render({ model, el }) {
     const [x, y] = strip.place(event);
     return boxes.find((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + 26)?.token;
   };
-  strip.element.addEventListener("pointermove", (event) => {
-    const token = tokenAt(event);
-    point(token === undefined ? null : isSelf() ? { query: token, key: get("key") } : { query: get("query"), key: token });
+  const withToken = (token) => (token === undefined ? null : { query: get("query"), key: get("key"), [isSelf() ? "query" : "key"]: token });
+  onPointer(strip.element, {
+    pointermove: (event) => point(withToken(tokenAt(event))),
+    pointerleave: () => point(null),
+    click: (event) => select(withToken(tokenAt(event))),
   });
-  strip.element.addEventListener("pointerleave", () => point(null));
-  strip.element.addEventListener("click", (event) => {
-    const token = tokenAt(event);
-    if (token !== undefined) select(isSelf() ? { query: token } : { key: token });
-  });
-  onKeys(strip.element, {
-    ArrowLeft: () => move(isSelf() ? -1 : 0, isSelf() ? 0 : -1),
-    ArrowRight: () => move(isSelf() ? 1 : 0, isSelf() ? 0 : 1),
-  });
+  const step = (by) => () => (isSelf() ? move(by, 0) : move(0, by));
+  onKeys(strip.element, { ArrowLeft: step(-1), ArrowRight: step(1), ArrowUp: step(-1), ArrowDown: step(1) });
 
   // ---------------------------------------------------------------- one head
 
@@ -334,6 +337,8 @@ function render({ model, el }) {
   function drawMain(context, width, height) {
     areas = [];
     const shown = panels();
+    const all = ["kind", "layer", "head", "pinned", "filter"].map(get);
+    for (const panel of shown) panel.name = [panel.title, panel.exact, version, ...all].join(); // all that its pictures depend on
     const { ink } = themeOf(root);
     context.font = `${LETTERS}px ${FONT}`;
     context.fillStyle = ink;
@@ -376,6 +381,10 @@ function render({ model, el }) {
     if (withDifference) scale(width - wide - 26, "−1", "+1", (t) => signed(2 * t - 1));
   }
 
+  /** Where there is no room for all names: every so many, and the selected one with some room around it. */
+  const hasName = (places, i, selected, unit) =>
+    unit >= 13 || places[i] === selected || (i % Math.ceil(16 / unit) === 0 && Math.abs(i - places.indexOf(selected)) * unit > 14);
+
   const labelWidth = (context, tokens, places) =>
     clamp(Math.max(...places.slice(0, 200).map((i) => context.measureText(visible(tokens[i])).width)) + 8, 24, 96);
 
@@ -387,22 +396,20 @@ function render({ model, el }) {
     const unit = Math.min((width - left - 2) / columns.length, (height - top - 34) / rows.length, 34);
     const [w, h] = [unit * columns.length, unit * rows.length];
     const most = Math.max(1, Math.floor(Math.max(w, h) * (window.devicePixelRatio || 1)));
-    const name = [panel.title, panel.exact, version, get("kind"), get("filter"), Math.round(unit * 100)].join();
-    const image = cached(name, () => picture(rows.length, columns.length, (i, j) => panel.step(rows[i], columns[j]),
+    const image = cached(`${unit} ${panel.name}`, () => picture(rows.length, columns.length, (i, j) => panel.step(rows[i], columns[j]),
       panel.isDifference ? DIVERGING : SCALE, most, panel.isDifference ? 127 : 0));
     context.imageSmoothingEnabled = false;
     context.drawImage(image, left, top, w, h);
     context.fillStyle = ink;
     const { query, key } = chosen();
-    const named = (places, i, selected) => unit >= 13 || places[i] === selected || (i % Math.ceil(16 / unit) === 0 && Math.abs(i - places.indexOf(selected)) * unit > 14);
     context.textAlign = "right";
     rows.forEach((i, row) => {
-      if (!named(rows, row, query)) return;
+      if (!hasName(rows, row, query, unit)) return;
       context.font = `${i === query ? "bold " : ""}${LETTERS}px ${FONT}`;
       context.fillText(visible(side().queries[i]), left - 4, top + (row + 0.5) * unit, left - 4);
     });
     columns.forEach((j, column) => {
-      if (!named(columns, column, key)) return;
+      if (!hasName(columns, column, key, unit)) return;
       context.save();
       context.font = `${j === key ? "bold " : ""}${LETTERS}px ${FONT}`;
       context.translate(left + (column + 0.5) * unit, top - 4);
@@ -432,7 +439,7 @@ function render({ model, el }) {
     write(context, "left", "key", right + 4, 32);
     const label = (places, tokens, selected, x) => places.forEach((token, i) => {
       const space = spacing(places.length);
-      if (space < 13 && token !== selected && (i % Math.ceil(16 / space) || Math.abs(i - places.indexOf(selected)) * space < 14)) return;
+      if (!hasName(places, i, selected, space)) return;
       context.font = `${token === selected ? "bold " : ""}${LETTERS}px ${FONT}`;
       context.fillText(visible(tokens[token]), x, y(i, places.length), left - 4);
     });
@@ -442,16 +449,12 @@ function render({ model, el }) {
     label(columns, side().keys, key, right + 4);
     // Lines of one strength are one stroke: a few strokes however many lines. The chosen query's own come last.
     const buckets = 6;
-    const draw = (chosenRows, least, strength, style) => {
+    const draw = (lines, strength, style) => {
       const paths = Array.from({ length: buckets }, () => [new Path2D(), new Path2D()]);
-      for (const row of chosenRows) {
-        for (let column = 0; column < columns.length; column++) {
-          const weight = panel.at(rows[row], columns[column]);
-          if (Math.abs(weight) < least) continue;
-          const path = paths[Math.min(buckets - 1, Math.floor(Math.abs(weight) * buckets))][weight < 0 ? 1 : 0];
-          path.moveTo(left + 2, y(row, rows.length));
-          path.lineTo(right - 2, y(column, columns.length));
-        }
+      for (const [row, column, weight] of lines) {
+        const path = paths[Math.min(buckets - 1, Math.floor(Math.abs(weight) * buckets))][weight < 0 ? 1 : 0];
+        path.moveTo(left + 2, y(row, rows.length));
+        path.lineTo(right - 2, y(column, columns.length));
       }
       paths.forEach((pair, i) => pair.forEach((path, negative) => {
         context.globalAlpha = clamp(strength * Math.sqrt((i + 0.7) / buckets), 0, 1);
@@ -461,9 +464,9 @@ function render({ model, el }) {
       }));
       context.globalAlpha = 1;
     };
+    draw(cached(`lines ${panel.name}`, () => strongest(rows, columns, panel.at)), 0.5, ink);
     const own = rows.indexOf(query);
-    draw(rows.keys(), Math.min(0.15, 3 / columns.length), 0.5, ink);
-    if (own >= 0) draw([own], 0.004, 1, COLOURS[1]);
+    if (own >= 0) draw(columns.map((key, column) => [own, column, panel.at(query, key)]).filter(([, , weight]) => Math.abs(weight) > 0.004), 1, COLOURS[1]);
     areas.push({ x: offset, y: top, width, height: bottom - top, find: (x, py) => {
       const at = (places) => places[clamp(Math.floor(py / spacing(places.length)), 0, places.length - 1)];
       return x < width / 2 ? { query: at(rows), key: get("key") } : { query: get("query"), key: at(columns) };
@@ -560,15 +563,17 @@ function render({ model, el }) {
     pointed = at;
     show();
   };
-  const select = (at) => { pointed = null; put(model, at); };
+  const select = (at) => { pointed = null; put(model, at ?? {}); };
   function move(down, right) {
     const [rows, columns] = [kept(side().queries), kept(side().keys)];
     const next = (places, at, by) => places[clamp((places.indexOf(at) < 0 ? 0 : places.indexOf(at)) + by, 0, places.length - 1)] ?? at;
     select({ query: next(rows, get("query"), down), key: next(columns, get("key"), right) });
   }
-  main.element.addEventListener("pointermove", (event) => point(found(event)));
-  main.element.addEventListener("pointerleave", () => point(null));
-  main.element.addEventListener("click", (event) => { const at = found(event); if (at) select(at); });
+  onPointer(main.element, {
+    pointermove: (event) => point(found(event)),
+    pointerleave: () => point(null),
+    click: (event) => select(found(event)),
+  });
   onKeys(main.element, {
     ArrowUp: () => move(-1, 0),
     ArrowDown: () => move(1, 0),
@@ -661,7 +666,7 @@ function render({ model, el }) {
   function words() {
     const [first, second] = panels();
     if (get("problem")) return get("problem");
-    if (waiting) return live && layers.has(`${get("kind")}/0/${get("layer")}`) ? "The model is running …" : `Fetching layer ${get("layer")} …`;
+    if (waiting) return live && layers.has(here(get("layer"))) ? "The model is running …" : `Fetching layer ${get("layer")} …`;
     if (!first.at) return "";
     const { query, key } = chosen();
     const number = (at) => (first.exact ? fixed(at(query, key), 3) : `about ${fixed(at(query, key))}`);

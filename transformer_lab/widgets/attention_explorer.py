@@ -311,7 +311,7 @@ class AttentionExplorer(Widget):
         return steps.numpy().tobytes()
 
     def _details(self, heads: list[tuple[int, int]]) -> tuple[list[dict], bytes]:
-        """Of each of these heads the numbers themselves, as float16: patterns, queries and keys, bias."""
+        """Of each of these heads the numbers themselves, as float32: patterns, queries and keys, bias."""
         shown = self._shown[self.kind]
         entries, numbers = [], []
         for layer, head in heads:
@@ -323,7 +323,7 @@ class AttentionExplorer(Widget):
                 entry |= {"width": parts[-1].shape[-1], "scale": shown.scales[layer], "bias": bias is not None}
                 parts += [] if bias is None else [bias[head]]
             entries.append(entry | {"start": sum(map(len, numbers))})
-            numbers += [part.contiguous().to(torch.float16).numpy().tobytes() for part in parts]
+            numbers += [part.contiguous().numpy().tobytes() for part in parts]
         return entries, b"".join(numbers)
 
     # ---------------------------------------------------------------- live

@@ -16,7 +16,8 @@ export function make(tag, properties = {}, ...children) {
 export function makeRoot(el, name) {
   const root = make("div", { className: "tlab", role: "group", "aria-label": name });
   root.dataset.widget = name;
-  root.dataset.lmSuppressShortcuts = "true"; // a notebook's own keys (a, b, dd …) stay silent while a key is for us
+  // A notebook's own keys (a, b, dd …) stay silent while a key is for us. Notebook 7 looks at the focused element first.
+  root.addEventListener("focusin", (event) => { event.target.dataset.lmSuppressShortcuts = "true"; });
   for (const type of ["keydown", "keypress", "keyup"]) root.addEventListener(type, (event) => event.stopPropagation());
   el.append(root);
   return root;
@@ -63,6 +64,19 @@ export function makeChoice(label, options, value, onChange) {
   select.value = value;
   select.addEventListener("change", () => onChange(select.value));
   return { element: make("label", {}, label, select), input: select, set: (x) => { select.value = x; } };
+}
+
+/** A box to write in. `onEdit` gets its text once the typing has paused. `set` writes into it unless somebody types. */
+export function makeTextBox(label, value, onEdit) {
+  const input = make("textarea", { rows: 2, value, ariaLabel: label, spellcheck: false });
+  let timer = 0;
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => { timer = 0; onEdit(input.value); }, 150);
+  });
+  const set = (text) => { if (!timer && input.value !== text) input.value = text; };
+  const element = make("label", { style: "width: 34em; max-width: 100%" }, label, input);
+  return { element, input, set, stop: () => clearTimeout(timer) };
 }
 
 /** What is selected, in words: shown, and read out by a screen reader. */
