@@ -1,0 +1,210 @@
+"""Figures to get again on your own machine.
+
+python -m transformer_lab.benchmarks widgets    the attention explorer: bytes, nodes, seconds, milliseconds
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from transformer_lab.widgets.base import Widget, own_traits
+
+# Without a sandbox, since a container's root has none; the rest is what Chromium would say to its maker.
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+MB = 1e6
+
+
+class NoBrowser(RuntimeError):
+    """There is no Chromium to be found, or nothing to drive it with. The message says how to get it."""
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """The system's Chromium without a window: a playwright Browser. Raises NoBrowser."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise NoBrowser('playwright drives the browser and is missing: pip install -e ".[test]"') from None
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        raise NoBrowser("no Chromium found: install it (Debian, Ubuntu: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+# ---------------------------------------------------------------- what a widget weighs
+
+
+def random_attention(
+    n_tokens: int, *, n_layers: int = 12, n_heads: int = 12, causal: bool = True
+) -> Float[Tensor, "layers heads query key"]:
+    """softmax of normal scores. Real patterns are emptier, so they take fewer bytes."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(n_layers, n_heads, n_tokens, n_tokens, generator=generator)
+    if causal:
+        scores.masked_fill_(torch.ones(n_tokens, n_tokens, dtype=torch.bool).triu(1), -torch.inf)
+    return scores.softmax(-1)
+
+
+def live_bytes(widget: Widget) -> int:
+    """What a kernel sends to show the widget: its module, its style, its state."""
+    state = {name: getattr(widget, name) for name in own_traits(widget)}
+    binary = [value for value in state.values() if isinstance(value, bytes)]
+    plain = {name: value for name, value in state.items() if not isinstance(value, bytes)}
+    texts = (widget._esm, widget._css, json.dumps(plain, ensure_ascii=False))
+    return sum(map(len, binary)) + sum(len(text.encode()) for text in texts)
+
+
+def html_bytes(widget: Widget) -> int:
+    """What the page weighs that works without a kernel."""
+    with tempfile.TemporaryDirectory() as folder:
+        return save_page(widget, folder).stat().st_size
+
+
+def save_page(widget: Widget, folder: str) -> Path:
+    path = Path(folder) / "widget.html"
+    widget.save(path)
+    return path
+
+
+# ---------------------------------------------------------------- how fast it is in a browser
+
+# Runs before the page does. `settled` gives the milliseconds from the navigation until the last canvas was drawn;
+# `paint(type)` those from the next event of that type until the frame that shows its effect, or null without one.
+WATCH = """
+const canvases = () => [...document.querySelectorAll(".tlab canvas")];
+const drawn = () => canvases().reduce((sum, canvas) => sum + Number(canvas.dataset.drawn ?? 0), 0);
+const afterFrame = () => new Promise((done) => requestAnimationFrame(() => {
+  const channel = new MessageChannel(); // a message that is sent while a frame is made arrives after it
+  channel.port1.onmessage = () => done(performance.now());
+  channel.port2.postMessage(null);
+}));
+window.settled = (async () => {
+  let count = 0, last = 0, now = 0;
+  do {
+    now = await afterFrame();
+    if (drawn() !== count) [count, last] = [drawn(), now];
+  } while (!count || now - last < 400);
+  return last;
+})();
+window.paint = (type) => {
+  window.painted = new Promise((done) => addEventListener(type, async (event) => {
+    const before = drawn();
+    for (let frame = 0; frame < 30; frame++) {
+      const now = await afterFrame();
+      if (drawn() !== before) return done(now - event.timeStamp);
+    }
+    done(null);
+  }, { capture: true, once: true }));
+};
+"""
+
+
+@dataclass(frozen=True)
+class InBrowser:
+    """drawn: seconds from navigation to the last canvas. hover, switch: milliseconds from the event to its frame."""
+
+    nodes: int
+    drawn: float
+    hover: list[float]
+    switch: list[float]
+
+
+def in_browser(widget: Widget, browser, repeats: int = 3, events: int = 20) -> InBrowser:
+    """Open the widget's page `repeats` times (drawn is their median); then move the pointer and press arrow keys.
+
+    The pointer moves over the largest canvas. The keys go to the canvas named Heads, or to the first.
+    """
+    context = browser.new_context(viewport={"width": 1200, "height": 1000}, reduced_motion="reduce", offline=True)
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    with tempfile.TemporaryDirectory() as folder:
+        url = save_page(widget, folder).as_uri()
+        drawn = []
+        for _ in range(repeats):
+            page.goto("about:blank")
+            page.goto(url)
+            drawn.append(page.evaluate("() => window.settled") / 1000)
+    canvases = page.locator(".tlab canvas:visible")
+    largest = max(canvases.all(), key=lambda canvas: _area(canvas.bounding_box()))
+    largest.scroll_into_view_if_needed()
+    box = largest.bounding_box()
+    along = [0.2 + 0.6 * i / events for i in range(events)]
+    places = [(box["x"] + t * box["width"], box["y"] + t * box["height"]) for t in along]
+    hover = [_time(page, "pointermove", page.mouse.move, *place) for place in places]
+    heads = page.locator(".tlab canvas[aria-label='Heads']")
+    (heads if heads.count() else canvases).first.focus()
+    there_and_back = ["ArrowRight"] * (events // 2) + ["ArrowLeft"] * (events - events // 2)
+    switch = [_time(page, "keydown", page.keyboard.press, key) for key in there_and_back]
+    nodes = page.locator(".tlab *").count()
+    context.close()
+    seen = [[time for time in times if time is not None] for times in (hover, switch)]
+    return InBrowser(nodes, statistics.median(drawn), *seen)
+
+
+def _area(box: dict) -> float:
+    return box["width"] * box["height"]
+
+
+def _time(page, event: str, act: Callable, *arguments) -> float | None:
+    page.evaluate("(event) => { window.paint(event) }", event)
+    act(*arguments)
+    return page.evaluate("() => window.painted")
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def widgets(browser, lengths: Sequence[int], n_layers: int = 12, n_heads: int = 12, events: int = 20) -> None:
+    """Print a line of figures for each number of tokens."""
+    from transformer_lab.widgets.attention_explorer import AttentionExplorer
+
+    print(f"AttentionExplorer, {n_layers} × {n_heads} heads, random causal attention; times: median (worst)")
+    print("tokens  live MB  HTML MB  nodes  build s  drawn s  hover ms    head switch ms")
+    for n_tokens in lengths:
+        attention = random_attention(n_tokens, n_layers=n_layers, n_heads=n_heads)
+        tokens = [f"t{i}" for i in range(n_tokens)]
+        started = time.perf_counter()
+        widget = AttentionExplorer(tokens, attention)
+        build = time.perf_counter() - started
+        seen = in_browser(widget, browser, events=events)
+        weight = f"{live_bytes(widget) / MB:7.2f}  {html_bytes(widget) / MB:7.2f}  {seen.nodes:5}"
+        times = f"{build:7.2f}  {seen.drawn:7.2f}  {_spread(seen.hover):10}  {_spread(seen.switch)}"
+        print(f"{n_tokens:6}  {weight}  {times}", flush=True)
+
+
+def _spread(times: list[float]) -> str:
+    return f"{statistics.median(times):.0f} ({max(times):.0f})" if times else "–"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m transformer_lab.benchmarks", description="Measure, and print.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("widgets", help="the attention explorer's bytes, nodes, and times in a browser")
+    command.add_argument("--tokens", type=int, nargs="+", default=[64, 128, 256, 1024], help="[64 128 256 1024]")
+    options = parser.parse_args(arguments)
+    try:
+        with chromium() as browser:
+            widgets(browser, options.tokens)
+    except NoBrowser as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
