@@ -157,9 +157,9 @@ def test_queries_and_keys_may_be_given():
     queries, keys = torch.randn(2, 3, 4, 6, 5, dtype=torch.float64)
     pattern = (queries @ keys.transpose(-2, -1) / 5**0.5).softmax(-1)
     explorer = AttentionExplorer(TOKENS, pattern, queries=queries, keys=keys, view="scores", layer=2, head=3)
-    (entry,) = explorer.details
+    entry = explorer.details[-1]
     assert (entry["width"], entry["scale"]) == (5, pytest.approx(5**-0.5))
-    numbers = torch.frombuffer(bytearray(explorer.detail), dtype=torch.float32)
+    numbers = torch.frombuffer(bytearray(explorer.detail[entry["start"] :]), dtype=torch.float32)
     assert torch.equal(numbers[36:], torch.cat([queries[2, 3], keys[2, 3]]).float().flatten())
     with pytest.raises(ValueError, match=r"keys must be \(heads, tokens, d_head\).*got \[\(4, 5\)"):
         AttentionExplorer(TOKENS, pattern, queries=queries, keys=keys[:, :, 1:])
@@ -180,7 +180,10 @@ def test_a_weight_arrives_to_four_thousandths(causal):
     assert (torch.tensor((steps / 255.0) ** 2).reshape_as(expected) - expected).abs().max() < 0.004
 
 
-def test_the_selected_head_arrives_as_it_is(explorer):
+def test_the_selected_head_arrives_as_it_is(monkeypatch, explorer):
+    assert len(explorer.details) == 3 * 4  # every head's numbers, as they are few
+    monkeypatch.setattr("transformer_lab.widgets.attention_explorer.DETAILS", 0)
+    explorer = AttentionExplorer(TOKENS, attention(3, 4, 6, 6), layer=1, head=2)
     (entry,) = explorer.details
     assert (entry["layer"], entry["head"]) == (1, 2)
     exact = torch.frombuffer(bytearray(explorer.detail), dtype=torch.float32).reshape(6, 6)

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from transformer_lab import plots
-from transformer_lab.widgets.base import Widget, own_traits, pack, visible
+from transformer_lab.widgets.base import Widget, visible
 from transformer_lab.widgets.running import make_runner, patterns_of
 
 WHOLE = 10_000_000  # bytes: above this the layers come one at a time, when they are looked at
 THUMBNAIL = 32  # the most rows and columns of a head's small picture in the grid
-DETAILS = 400_000  # bytes of exact numbers that an exported page may hold
+DETAILS = 400_000  # bytes of exact numbers: above this they come for one head at a time
 VIEWS = ("heatmap", "lines", "scores")
 Layers = list[Tensor]  # one a layer: (heads, queries, keys)
 
@@ -202,15 +202,6 @@ class AttentionExplorer(Widget):
             f"{visible(shown.key_tokens[most])} ({most}), {weights[most]:.2f}"
         )
 
-    def packed(self) -> dict:
-        """As many exact numbers as are small; the layer on show of a model that is too large for a page."""
-        state = {name: getattr(self, name) for name in own_traits(self)}
-        heads = [(layer, head) for layer, n_heads in enumerate(self.heads) for head in range(n_heads)]
-        details, numbers = self._details(heads)
-        if len(numbers) <= DETAILS:
-            state |= {"details": details, "detail": numbers}
-        return pack(self.module, state | {"weights": zlib.compress(zlib.decompress(self.weights), 9)})
-
     # ---------------------------------------------------------------- what is valid
 
     @traitlets.validate("kind")
@@ -300,7 +291,18 @@ class AttentionExplorer(Widget):
                     self.thumbnails = zlib.compress(b"".join(map(_thumbnails, self._shown.values())), 1)
                 self._sent, self.sections = wanted, sections
                 self.weights = zlib.compress(b"".join(map(self._section, sections)), 1)
-            self.details, self.detail = self._details([(self.layer, self.head)])
+            self._send_details()
+
+    def _send_details(self) -> None:
+        """The exact numbers of every head where they are few, so that a page without a kernel has them; or of one."""
+        details, numbers = self._details([(self.layer, self.head)])
+        heads = [(layer, head) for layer, n_heads in enumerate(self.heads) for head in range(n_heads)]
+        if len(numbers) * len(heads) <= DETAILS:
+            sent = [(entry["kind"], entry["version"]) for entry in self.details]
+            if sent == [(self.kind, self.version)] * len(heads):
+                return
+            details, numbers = self._details(heads)
+        self.details, self.detail = details, numbers
 
     def _section(self, section: dict) -> bytes:
         """One layer: the roots of the weights in 255 steps, which keeps small ones apart; row by row."""
