@@ -9,12 +9,10 @@ import torch
 from matplotlib.figure import Figure
 
 from transformer_lab import plots
-from transformer_lab.positions import sinusoidal_encoding
 
 TOKENS = ["the", "dog", "ran"]
 PATTERN = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.2, 0.3, 0.5]])
 LINES = {"one": (range(3), [1.0, 2.0, 4.0]), "two": (torch.arange(3), torch.tensor([3.0, 2.0, 1.0]))}
-ENCODING = sinusoidal_encoding(10, 8)
 STEPS = [(("LayerNorm", "attention"), ()), (("feed-forward",), ("LayerNorm",)), ((), ("head",))]
 
 # Function → how it is called and what its text form says.
@@ -89,13 +87,6 @@ EXAMPLES = {
         ),
         "Picture of bars “Parts”, axes: size and millions, showing a, b",
     ),
-    plots.pair_view: (
-        lambda: plots.pair_view(ENCODING, pair=1, distance=3, start=2),
-        "Picture of curves “pair 1 as a clock”, axes: cosine and sine, showing position 2, position 5; "
-        "curves “pair 1 by position”, axes: position and entry of the encoding, showing sine, cosine; "
-        "curves “similarity at distance 3”, axes: distance in positions and similarity, "
-        "showing this pair, mean of all pairs",
-    ),
     plots.residual_diagram: (
         lambda: plots.residual_diagram({"pre-norm": STEPS}),
         "Picture of a diagram: pre-norm, plus a branch through LayerNorm → attention "
@@ -115,7 +106,7 @@ def drawn_matrix(ax) -> torch.Tensor:
 def test_every_plot_has_its_example():
     functions = {f for _, f in inspect.getmembers(plots, inspect.isfunction) if f.__module__ == plots.__name__}
     public = {f for f in functions if not f.__name__.startswith("_")}
-    assert set(EXAMPLES) == public - {plots.new_figure, plots.draw_matrix}
+    assert set(EXAMPLES) == public - {plots.new_figure, plots.draw_matrix, plots.draw_losses}
 
 
 @pytest.mark.parametrize("draw, text", EXAMPLES.values(), ids=[f.__name__ for f in EXAMPLES])
@@ -347,15 +338,3 @@ def test_the_residual_diagram_has_every_box_and_a_sum_for_each_branch():
     assert texts == ["x", "+", "LayerNorm", "attention", "+", "feed-forward", "LayerNorm", "head"]
     places = {text.get_text(): text.get_position() for text in ax.texts}
     assert places["feed-forward"][0] > 0 == places["LayerNorm"][0]  # the last norm stands on the stream
-
-
-def test_a_pair_view_shows_the_pair_at_both_positions_and_their_similarity():
-    clock, channels, similarity = plots.pair_view(ENCODING, pair=1, distance=3, start=2).axes
-    for line, position in zip(clock.lines[1:], (2, 5), strict=True):
-        assert line.get_xydata()[1] == pytest.approx(ENCODING[position, [3, 2]].numpy())  # (cosine, sine)
-    assert channels.lines[0].get_ydata() == pytest.approx(ENCODING[:, 2].numpy())
-    this_pair, mean, points, _ = similarity.lines
-    wanted = ENCODING[2:] @ ENCODING[2] / 4
-    assert mean.get_ydata() == pytest.approx(wanted.numpy())
-    assert points.get_ydata() == pytest.approx([this_pair.get_ydata()[3], wanted[3].item()])
-    assert this_pair.get_ydata()[0] == pytest.approx(1.0)

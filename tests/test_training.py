@@ -160,6 +160,14 @@ def test_the_held_out_loss_is_measured_on_schedule_and_at_the_end():
     assert len(history.held_out_loss) == 3
 
 
+def test_every_step_is_told_after_what_was_measured_at_it():
+    seen = []
+    train(new_model(), IDS, IDS, replace(BRIEF, steps=3), on_step=lambda step, h: seen.append((step, asdict(h))))
+    assert [(step, len(h["train_loss"]), h["evaluation_steps"]) for step, h in seen] == [
+        (1, 1, []), (2, 2, [2]), (3, 3, [2, 3]),
+    ]  # fmt: skip
+
+
 def test_measuring_does_not_change_the_training():
     models = new_model(), new_model()
     often, seldom = (train(m, IDS, IDS, replace(BRIEF, evaluate_every=n)) for m, n in zip(models, (1, 6)))

@@ -358,7 +358,12 @@ def loss_curves(
 ) -> Figure:
     """Losses by step; long ones are drawn faint with a running mean over them. Baselines: dashed, named levels."""
     figure, axes = new_figure(width=8.0, height=4.2)
-    ax = axes[0, 0]
+    draw_losses(axes[0, 0], lines, baselines, unit)
+    return figure
+
+
+def draw_losses(ax, lines, baselines=None, unit: str = "nats per token") -> None:
+    """`loss_curves` on axes that are there already."""
     for i, (name, (x, y)) in enumerate(lines.items()):
         x, y, colour = _array(x), _array(y), COLOURS[i]
         if len(y) > 200:
@@ -373,7 +378,6 @@ def loss_curves(
     ax.set(xlabel="step", ylabel=f"loss ({unit})")
     if lines:
         ax.legend(loc="lower left", fontsize=11)
-    return figure
 
 
 def plane(
@@ -452,46 +456,6 @@ def stacked_bars(
     ax.set(xlabel=x_label, ylabel=y_label, title=title)
     handles, names = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], names[::-1], loc="outside right center", fontsize=11)
-    return figure
-
-
-def pair_view(encoding: Tensor, pair: int, distance: int, start: int = 0) -> Figure:
-    """One (sine, cosine) pair of an encoding, (positions, d_model), interleaved, at two positions: start, and
-    start + distance. Left the pair as a clock, in the middle its two channels, right the similarity of two
-    positions by distance: of this pair alone, and of all pairs.
-    """
-    encoding = torch.as_tensor(encoding).detach().double().cpu()
-    figure, axes = new_figure(1, 3, width=4.3, height=4.4)
-    clock, channels, similarity = axes[0]
-    ends = (start, start + distance)
-    sines, cosines = encoding[:, 2 * pair].numpy(), encoding[:, 2 * pair + 1].numpy()
-
-    turn = np.linspace(0, 2 * np.pi, 200)
-    clock.plot(np.cos(turn), np.sin(turn), color="0.8", zorder=0)
-    for position, colour, width in zip(ends, COLOURS[:2], (5, 2.5), strict=True):
-        clock.plot([0, cosines[position]], [0, sines[position]], color=colour, marker="o", markevery=[1],
-                   linewidth=width, label=f"position {position}")  # fmt: skip
-    clock.set(title=f"pair {pair} as a clock", xlabel="cosine", ylabel="sine", aspect="equal")
-    clock.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15))
-    clock.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-
-    channels.plot(sines, color=COLOURS[2], label="sine")
-    channels.plot(cosines, color=COLOURS[4], label="cosine")
-    for position, colour in zip(ends, COLOURS[:2], strict=True):
-        channels.plot([position] * 2, [sines[position], cosines[position]], "o", color=colour, zorder=3)
-        channels.axvline(position, color=colour, linestyle=":")
-    channels.set(title=f"pair {pair} by position", xlabel="position", ylabel="entry of the encoding")
-
-    pairs = encoding.unflatten(-1, (-1, 2))  # (positions, pairs, 2)
-    by_distance = (pairs * pairs[start]).sum(-1)[start:]  # (distances, pairs): cosine of the angle between
-    similarity.plot(by_distance[:, pair], color="0.6", linewidth=1.5, label="this pair")
-    similarity.plot(by_distance.mean(-1), color=COLOURS[6], label="mean of all pairs")
-    similarity.plot([distance] * 2, [by_distance[distance, pair], by_distance[distance].mean()], "o", color=COLOURS[1])
-    similarity.axvline(distance, color=COLOURS[1], linestyle=":")
-    similarity.set(title=f"similarity at distance {distance}", xlabel="distance in positions", ylabel="similarity")
-    for ax in (channels, similarity):
-        ax.set(xlim=(-1, len(encoding)), ylim=(-1.15, 1.15))
-        ax.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return figure
 
 

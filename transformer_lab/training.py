@@ -152,12 +152,14 @@ def train(
     *,
     checkpoint: str | os.PathLike | None = None,
     on_evaluation: Callable[[int, History], None] | None = None,
+    on_step: Callable[[int, History], None] | None = None,
 ) -> History:
     """Train the model in place, on the device it is on, and return what happened.
 
     checkpoint: a file to write every `checkpoint_every` steps and at the end. If it is there
         already, training goes on from it, exactly as if it had never stopped.
     on_evaluation: called with the step and the history after each measurement of the held-out loss.
+    on_step: called with the same after every step, also after those at which `on_evaluation` was called.
     Ctrl-C (in a notebook: the stop button) ends training early; the model and the history so far stay.
     Raises FloatingPointError when the loss is no longer a number.
     """
@@ -212,6 +214,8 @@ def train(
                 history.held_out_loss.append(evaluate(model, held_out_ids, config.evaluation_windows))
                 if on_evaluation is not None:
                     on_evaluation(done, history)
+            if on_step is not None:
+                on_step(done, history)
             if checkpoint is not None and (done % config.checkpoint_every == 0 or done == config.steps):
                 save_checkpoint(checkpoint, model, optimizer, scaler, config, history)
     except KeyboardInterrupt:

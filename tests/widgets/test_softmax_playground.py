@@ -34,7 +34,10 @@ def test_equal_scores_have_log2_n_bits():
     "change, message",
     [
         (dict(scores=[1.0]), "scores must hold one number a label, 3; got 1"),
-        (dict(scores=[1.0, math.nan, 2.0]), "scores must lie in −10 … 10"),
+        (dict(scores=[1.0, math.nan, 2.0]), "scores must lie in −4 … 4"),
+        (dict(scores=[1.0, 4.1, 2.0]), "scores must lie in −4 … 4"),
+        (dict(limit=1.9), "limit must be at least 1 and at least the largest score; got 1.9"),
+        (dict(limit=math.inf), "limit must be at least 1 and at least the largest score; got inf"),
         (dict(temperature=0.0), r"temperature must lie in 0.05 … 10; got 0.0"),
         (dict(masked=[3]), r"masked must hold places in 0 … 2; got \[3\]"),
     ],
@@ -44,6 +47,21 @@ def test_a_bad_value_is_refused_and_nothing_changes(playground, change, message)
     with pytest.raises(ValueError, match=message):
         playground.set_trait(*next(iter(change.items())))
     assert repr(playground) == before
+
+
+@pytest.mark.parametrize(
+    "scores, given, limit", [([0.5, 2.9], None, 4), ([-6.2, 1.0], None, 7), ([1.0], 2.5, 2.5), ([1.0], 12, 12)]
+)
+def test_the_axis_is_as_long_as_the_scores_need(scores, given, limit):
+    playground = SoftmaxPlayground(scores, limit=given)
+    assert playground.limit == limit
+    assert playground.figure.axes[0].get_ylim() == (-limit, limit)
+    playground.scores = [-limit] * len(scores)
+
+
+def test_a_limit_too_small_is_refused_at_the_start():
+    with pytest.raises(ValueError, match="scores must lie in −2 … 2|limit must be"):
+        SoftmaxPlayground([1.0, 3.0], limit=2.0)
 
 
 def test_the_text_says_what_is_on_show(playground):
@@ -58,7 +76,7 @@ def test_the_text_says_what_is_on_show(playground):
 
 def test_the_page_computes_what_python_computes(playground, show):
     shown = show(playground)
-    for scores, temperature in (([2.0, -3.5, 9.9], 0.3), ([0.0, 0.0, 0.0], 10.0)):
+    for scores, temperature in (([2.0, -3.5, 3.9], 0.3), ([0.0, 0.0, 0.0], 10.0)):
         playground.scores, playground.temperature = scores, temperature
         shown.put(scores=scores, temperature=temperature)
         assert f"weight {playground.weights[0]:.3f}" in shown.readout
@@ -79,16 +97,26 @@ def test_a_bar_is_dragged_and_stops_at_the_end(playground, show):
     shown = show(playground)
     before = shown.pixels()
     box = shown.page.locator("canvas").bounding_box()
-    x, y = box["x"] + 52 + 44, box["y"] + 97  # the first bar, where 0 is
+    x, y = box["x"] + 52 + 50, box["y"] + 110  # the first bar, where 0 is; the ends, −4 and 4, are 76 pixels off
     shown.page.mouse.move(x, y)
     shown.page.mouse.down()
-    shown.page.mouse.move(x, y - 37.5)
-    assert shown.state("scores")[0] == pytest.approx(5, abs=0.2)
+    shown.page.mouse.move(x, y - 38)
+    assert shown.state("scores")[0] == pytest.approx(2, abs=0.1)
     shown.page.mouse.move(x, y - 500)
     shown.page.mouse.up()
     shown.page.mouse.move(x, y)
-    assert shown.state("scores")[0] == 10
+    assert shown.state("scores")[0] == 4
     assert shown.pixels() != before
+
+
+@pytest.mark.parametrize("n_tokens", [2, 8])
+def test_it_fits_a_narrow_page(n_tokens, show, watched):
+    watched.page.set_viewport_size({"width": 360, "height": 800})
+    shown = show(SoftmaxPlayground(torch.zeros(n_tokens)))
+    assert shown.page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    # Drawn as wide as it is shown, so that its letters keep their size.
+    drawn, seen = shown.page.locator("canvas").evaluate("(c) => [c.style.width, getComputedStyle(c).width]")
+    assert drawn == seen
 
 
 def test_start_again_brings_everything_back(playground, show):

@@ -1,7 +1,5 @@
 import { COLOURS, fixed, makeButton, makeCanvas, makeReadout, makeRoot, makeSlider, make, onKeys, put, themeOf, watch } from "./shared.js";
 
-const LIMIT = 10; // scores lie in −10 … 10
-
 export function softmax(scores, temperature, masked) {
   const open = scores.map((score, i) => (masked.includes(i) ? -Infinity : score / temperature));
   const highest = Math.max(...open);
@@ -18,9 +16,9 @@ function render({ model, el }) {
   const start = { scores: model.get("scores"), temperature: model.get("temperature"), masked: model.get("masked") };
   let chosen = 0;
 
-  const columnWidth = Math.max(44, Math.min(90, 640 / n));
-  const left = 52;
-  const chart = makeCanvas({ label: "Scores above, weights below. Arrow keys choose and change a score, m masks it.", width: left + n * columnWidth, height: 330, draw });
+  const left = 52, height = 364;
+  let columnWidth = 0;
+  const chart = makeCanvas({ label: "Scores above, weights below. Arrow keys choose and change a score, m masks it.", width: 400, height, draw });
   const temperature = makeSlider(
     "temperature",
     { min: Math.log(0.05), max: Math.log(10), step: 0.01, value: Math.log(start.temperature), format: (x) => Math.exp(Number(x)).toFixed(2) },
@@ -29,11 +27,14 @@ function render({ model, el }) {
   const mask = makeButton("mask", toggleMask);
   const reset = makeButton("start again", () => put(model, start));
   const readout = makeReadout();
-  root.append(chart.element, make("div", { className: "row" }, temperature.element, mask, reset), readout.element);
+  // Few tokens leave room at their side; where they do not, what is to be moved comes below them.
+  const side = make("div", { style: "flex: 1 1 250px" }, temperature.element, make("div", { className: "row" }, mask, reset), readout.element);
+  root.append(make("div", { className: "side-by-side", style: "align-items: center" }, chart.element, side));
 
-  // Scores in the upper part, −LIMIT … LIMIT; weights in the lower, 0 … 1.
-  const scoreTop = 22, scoreBottom = 172, weightTop = 200, weightBottom = 290;
-  const yOfScore = (score) => scoreTop + (LIMIT - score) * (scoreBottom - scoreTop) / (2 * LIMIT);
+  // Scores in the upper part, −limit … limit; weights in the lower, 0 … 1.
+  const scoreTop = 34, scoreBottom = 186, weightTop = 234, weightBottom = 324;
+  const limit = () => model.get("limit");
+  const yOfScore = (score) => scoreTop + (limit() - score) * (scoreBottom - scoreTop) / (2 * limit());
   const yOfWeight = (weight) => weightBottom - weight * (weightBottom - weightTop);
 
   function draw(context, width, height) {
@@ -44,19 +45,19 @@ function render({ model, el }) {
     context.textBaseline = "middle";
     context.fillStyle = ink;
     context.textAlign = "right";
-    for (const score of [-LIMIT, 0, LIMIT]) context.fillText(fixed(score, 0), left - 8, yOfScore(score));
+    for (const score of [-limit(), 0, limit()]) context.fillText(fixed(score, Number.isInteger(limit()) ? 0 : 1), left - 8, yOfScore(score));
     for (const weight of [0, 1]) context.fillText(String(weight), left - 8, yOfWeight(weight));
     context.textAlign = "left";
-    context.fillText("score", 0, 8);
-    context.fillText("weight", 0, weightTop - 16);
+    context.fillText("score", 0, 10);
+    context.fillText("weight", 0, weightTop - 22);
     context.fillStyle = faint(0.3);
     for (const y of [yOfScore(0), yOfWeight(0), yOfWeight(1)]) context.fillRect(left, Math.round(y), width - left, 1);
     context.textAlign = "center";
     for (let i = 0; i < n; i++) {
-      const x = left + i * columnWidth, middle = x + columnWidth / 2, thick = columnWidth * 0.62;
+      const x = left + i * columnWidth, middle = x + columnWidth / 2, thick = Math.min(columnWidth * 0.62, 56);
       if (i === chosen) {
         context.fillStyle = faint(0.1);
-        context.fillRect(x, scoreTop - 12, columnWidth, height - scoreTop + 12);
+        context.fillRect(x, scoreTop - 22, columnWidth, height - scoreTop + 22);
       }
       context.fillStyle = masked.includes(i) ? faint(0.3) : COLOURS[0];
       const y = yOfScore(scores[i]);
@@ -74,7 +75,7 @@ function render({ model, el }) {
 
   function setScore(i, score) {
     const scores = [...model.get("scores")];
-    scores[i] = Math.round(10 * Math.min(Math.max(score, -LIMIT), LIMIT)) / 10;
+    scores[i] = Math.round(10 * Math.min(Math.max(score, -limit()), limit())) / 10;
     put(model, { scores });
   }
 
@@ -104,7 +105,7 @@ function render({ model, el }) {
   chart.element.addEventListener("pointerdown", (event) => {
     if (column(event) < 0 || column(event) >= n) return;
     choose(column(event));
-    const drag = (e) => setScore(chosen, LIMIT - (chart.place(e)[1] - scoreTop) * (2 * LIMIT) / (scoreBottom - scoreTop));
+    const drag = (e) => setScore(chosen, limit() - (chart.place(e)[1] - scoreTop) * (2 * limit()) / (scoreBottom - scoreTop));
     if (chart.place(event)[1] > scoreBottom + 12) return; // a weight is a result: only scores can be dragged
     chart.element.setPointerCapture(event.pointerId);
     drag(event);
@@ -119,8 +120,13 @@ function render({ model, el }) {
     m: toggleMask,
   });
 
-  const stopWatching = watch(model, ["scores", "temperature", "masked"], show);
-  return () => { stopWatching(); chart.stop(); };
+  const fit = new ResizeObserver(() => {
+    columnWidth = Math.max(30, Math.min(100, (Math.min(root.clientWidth - 12, 600) - left) / n));
+    chart.resize(left + n * columnWidth, height);
+  });
+  fit.observe(root);
+  const stopWatching = watch(model, ["scores", "temperature", "masked", "limit"], show);
+  return () => { stopWatching(); fit.disconnect(); chart.stop(); };
 }
 
 export default { render };
