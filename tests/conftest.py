@@ -1,10 +1,15 @@
-"""What several test files share: repeatable randomness, models with weights worth comparing."""
+"""What several test files share: repeatable randomness, models with weights worth comparing, a browser."""
+
+import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import register_random, settings
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 from torch import nn
 
+from transformer_lab.benchmarks import NoBrowser, chromium
 from transformer_lab.gpt import GPT, GPTConfig
 
 torch.set_num_threads(1)  # everything here is small: a second thread costs more than it brings
@@ -62,3 +67,51 @@ def torch_attention_weights():
         return weights
 
     return rename
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    try:
+        with chromium() as browser:
+            yield browser
+    except NoBrowser as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"this test needs a browser: {error}")
+
+
+class Watched:
+    """A page that reaches nothing, and what went wrong on it."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.route("**/*", self._refuse)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
+    def _refuse(self, route: Route) -> None:
+        request = route.request
+        opened = request.is_navigation_request() and request.frame == self.page.main_frame
+        if opened and request.url.startswith("file:"):
+            return route.continue_()  # the page itself
+        self.requests.append(request.url)
+        route.abort()
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def watched(browser, theme) -> Iterator[Watched]:
+    """Afterwards: no request was made, and nothing complained."""
+    context = browser.new_context(color_scheme=theme, viewport={"width": 1100, "height": 900}, reduced_motion="reduce")
+    watched = Watched(context.new_page())
+    yield watched
+    context.close()
+    assert watched.requests == [] and watched.errors == []

@@ -10,11 +10,17 @@ import pytest
 
 from transformer_lab.exercises import EXERCISES
 from transformer_lab.exercises.course import annotate
+from transformer_lab.export import WIDGET_VIEW
+from transformer_lab.widgets.base import FOLDER as WIDGETS
+from transformer_lab.widgets.base import PACKED
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NUMBERS = [path.stem[:2] for path in NOTEBOOKS]
 LEFT_OUT = {"nbval-ignore-output", "nbval-skip"}
+# What a widget of ours says of itself begins with its class's name, which is its module's in another spelling.
+MODULES = [path.stem.replace("_", "") for path in WIDGETS.glob("*.js") if path.stem != "shared"]
+WIDGET_TEXT = re.compile(rf"({'|'.join(MODULES)})\b", re.IGNORECASE)
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|tmp|home|Users)\b|\bC:\\")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
@@ -61,14 +67,23 @@ def test_it_stores_no_error_no_stderr_and_no_live_view(path):
     for output in outputs(path):
         assert output.output_type != "error"
         assert output.get("name") != "stderr"
-        assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+        assert WIDGET_VIEW not in output.get("data", {})
 
 
 @each_notebook
 def test_every_picture_has_its_text(path):
     for output in outputs(path):
-        if "image/png" in output.get("data", {}):
+        if "image/png" in output.get("data", {}) and PACKED not in output.metadata:
             assert output.data["text/plain"].startswith(("Picture of ", "Sliders: "))
+
+
+@each_notebook
+def test_every_widget_is_stored_as_picture_text_and_state(path):
+    """The picture for a code host, the text for who cannot see it, the state for an exported page."""
+    widgets = [output for output in outputs(path) if WIDGET_TEXT.match(output.get("data", {}).get("text/plain", ""))]
+    assert widgets == [output for output in outputs(path) if PACKED in output.get("metadata", {})]
+    for output in widgets:
+        assert set(output.data) == {"text/plain", "image/png"} and set(output.metadata) == {PACKED}
 
 
 @each_notebook

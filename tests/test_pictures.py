@@ -16,8 +16,9 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from conftest import PICTURE_TOLERANCE, picture_difference, pictures
-from tests.refresh_notebooks import WIDGET_VIEW, freeze, refresh
+from tests.refresh_notebooks import freeze, refresh
 from transformer_lab import plots
+from transformer_lab.export import WIDGET_VIEW
 
 ROOT = Path(__file__).parents[1]
 TOKENS = "the dog chased the red ball".split()

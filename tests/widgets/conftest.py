@@ -1,73 +1,14 @@
-"""A browser for the widgets: a page with nothing but a widget and a stand-in for the model that a kernel would hold."""
-
-import os
-import shutil
-from collections.abc import Iterator
+"""The widgets in a browser: a page with nothing but a widget and a stand-in for the model that a kernel would hold."""
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 from transformer_lab.widgets.base import Widget, fragment, page
-
-HOW_TO_GET_ONE = "no Chromium found: install it (Debian: apt install chromium) to run the widgets' tests"
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(HOW_TO_GET_ONE)
-        pytest.skip(HOW_TO_GET_ONE)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-class Watched:
-    """A page that reaches nothing, and what went wrong on it."""
-
-    def __init__(self, page: Page):
-        self.page = page
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.route("**/*", self._refuse)
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.errors.append(message.text)
-
-    def _refuse(self, route: Route) -> None:
-        self.requests.append(route.request.url)
-        route.abort()
-
-
-@pytest.fixture(params=["light", "dark"])
-def theme(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def watched(browser, theme) -> Iterator[Watched]:
-    """Afterwards: no request was made, and nothing complained."""
-    context = browser.new_context(color_scheme=theme, viewport={"width": 1100, "height": 900}, reduced_motion="reduce")
-    watched = Watched(context.new_page())
-    yield watched
-    context.close()
-    assert watched.requests == [] and watched.errors == []
 
 
 class Shown:
     """A widget on a page. `state` reads its traits there, `put` is what Python would set, `sent` what it would get."""
 
-    def __init__(self, watched: Watched, widget: Widget, live: bool):
+    def __init__(self, watched, widget: Widget, live: bool):
         self.page = watched.page
         # The stand-in of an exported page, taught to remember what it is told, and to pass for a live one.
         body = fragment(widget.packed()).replace(

@@ -2,6 +2,7 @@ import { COLOURS, DIVERGING, SCALE, bytesOf, colour, fixed, floats, inflate, ink
 
 const FONT = "system-ui, sans-serif";
 const LETTERS = 12; // px: the smallest text that a projector shows
+const NO_TOKEN = "The filter lets no token through.";
 const THUMBNAIL = 32; // as in attention_explorer.py
 
 const cells = (causal, queries, keys) => (causal ? (queries * (queries + 1)) / 2 : queries * keys);
@@ -67,7 +68,6 @@ function render({ model, el }) {
 
   // ---------------------------------------------------------------- the numbers
 
-  const here = (layer) => `${get("kind")}/0/${layer}`;
   const side = () => get("sides")[get("kind")];
   const size = () => [side().queries.length, side().keys.length];
 
@@ -92,7 +92,7 @@ function render({ model, el }) {
   }
 
   function decodeDetails() {
-    exact = new Map(get("details").map((entry) => [`${entry.kind}/${entry.layer}/${entry.head}`, entry]));
+    exact = new Map(get("details").map((entry) => [`${entry.kind}/${entry.layer}/${entry.head}`, { ...entry }]));
     show();
   }
 
@@ -119,7 +119,8 @@ function render({ model, el }) {
   function head(which, layer, number) {
     const part = layers.get(`${get("kind")}/${which}/${layer}`);
     const [queries, keys] = size();
-    if (part?.each !== cells(part?.causal, queries, keys)) return null; // not here yet, or those of another text
+    // Not here yet, or those of another text; or Python has chosen the layer and not yet its head.
+    if (part?.each !== cells(part?.causal, queries, keys) || number >= side().heads[layer]) return null;
     const { steps, causal, each } = part;
     const start = number * each;
     const step = causal
@@ -149,7 +150,9 @@ function render({ model, el }) {
     return [...tokens.keys()].filter((i) => words.some((word) => tokens[i].toLowerCase().includes(word)));
   }
 
-  const chosen = () => pointed ?? { query: get("query"), key: get("key") };
+  /** The query and the key on show: there are such, also while Python has not yet answered new tokens. */
+  const chosen = () => inside(side(), pointed ?? { query: get("query"), key: get("key") });
+  const inside = ({ queries, keys }, { query, key }) => ({ query: Math.min(query, queries.length - 1), key: Math.min(key, keys.length - 1) });
 
   const pictures = new Map(); // what was drawn pixel by pixel, under a name that says all it depends on
   function cached(name, make) {
@@ -214,7 +217,7 @@ function render({ model, el }) {
     context.font = `${LETTERS}px ${FONT}`;
     context.fillStyle = ink;
     context.textBaseline = "middle";
-    write(context, "left", two ? "layers × heads: first − second" : "layers × heads", 0, 8);
+    write(context, "left", two && !thumbnails ? "layers × heads: first − second" : "layers × heads", 0, 8);
     const every = Math.ceil(18 / cell);
     context.textAlign = "center";
     for (let h = 0; h < Math.max(...heads); h += every) context.fillText(h, gridLeft + (h + 0.5) * cell, gridTop - 9);
@@ -248,8 +251,6 @@ function render({ model, el }) {
   };
   const chooseHead = (l, h) => {
     const layer = clamp(l, 0, side().heads.length - 1);
-    const known = layers.has(here(layer));
-    waiting = !known && !model.alone;
     put(model, { layer, head: clamp(h, 0, side().heads[layer] - 1) });
   };
   onPointer(grid.element, {
@@ -344,8 +345,7 @@ function render({ model, el }) {
     context.fillStyle = ink;
     context.textBaseline = "middle";
     if (shown.some((panel) => !panel.at)) {
-      const what = model.alone ? `This page holds layer ${get("sections")[0]?.layer} alone.` : `Fetching layer ${get("layer")} …`;
-      context.fillText(what, 10, 20);
+      context.fillText(missing(), 10, 20);
       return;
     }
     if (get("view") === "scores") return drawScores(context, width, height);
@@ -391,7 +391,7 @@ function render({ model, el }) {
   function drawHeatmap(context, panel, offset, width, height) {
     const { ink } = themeOf(root);
     const [rows, columns] = [kept(side().queries), kept(side().keys)];
-    if (!rows.length || !columns.length) return context.fillText("The filter lets no token through.", 0, 40);
+    if (!rows.length || !columns.length) return context.fillText(NO_TOKEN, 0, 40);
     const left = labelWidth(context, side().queries, rows), top = 24 + labelWidth(context, side().keys, columns);
     const unit = Math.min((width - left - 2) / columns.length, (height - top - 34) / rows.length, 34);
     const [w, h] = [unit * columns.length, unit * rows.length];
@@ -428,7 +428,7 @@ function render({ model, el }) {
   function drawLines(context, panel, offset, width, height) {
     const { ink } = themeOf(root);
     const [rows, columns] = [kept(side().queries), kept(side().keys)];
-    if (!rows.length || !columns.length) return context.fillText("The filter lets no token through.", 0, 40);
+    if (!rows.length || !columns.length) return context.fillText(NO_TOKEN, 0, 40);
     const top = 46, bottom = height - 40;
     const [left, right] = [Math.min(labelWidth(context, side().queries, rows), width * 0.3), width - Math.min(labelWidth(context, side().keys, columns), width * 0.3)];
     const spacing = (n) => Math.min((bottom - top) / n, 24);
@@ -526,6 +526,7 @@ function render({ model, el }) {
     write(context, "left", `sum ${fixed(total)} × ${fixed(scale, 3)}${bias} = score ${fixed(scoreOf(key))}`, left, under, width - left);
     // The same score beside those of the other keys, and what the softmax makes of them.
     const keys = kept(side().keys), step = (width - left - 4) / keys.length;
+    if (!keys.length) return context.fillText(NO_TOKEN, left, under + 24);
     const hidden = (j) => entry.patterns[0][query * side().keys.length + j] === 0;
     const scores = keys.map((j) => (hidden(j) ? NaN : scoreOf(j)));
     const open = scores.filter((score) => !Number.isNaN(score));
@@ -634,14 +635,19 @@ function render({ model, el }) {
   }
   /** Set what makes the model run again, and say so until the answer has come. */
   function running(values) {
-    waiting = true;
+    waiting ||= Object.entries(values).some(([name, value]) => get(name) !== value);
     show();
     put(model, values);
   }
 
   const views = Object.entries({ heatmap: "heatmap", lines: "lines", scores: "query · key" }).map(([view, name]) =>
     ({ view, ...makeToggle(name, false, () => put(model, { view })) }));
-  const kind = makeChoice("attention", get("kinds"), get("kind"), (value) => put(model, { kind: value }));
+  const kind = makeChoice("attention", get("kinds"), get("kind"), (value) => {
+    const next = get("sides")[value], { heads } = next;
+    const layer = Math.min(get("layer"), heads.length - 1);
+    const [l, h] = get("pinned");
+    put(model, { ...inside(next, chosen()), layer, head: Math.min(get("head"), heads[layer] - 1), pinned: h < heads[l] ? [l, h] : [], kind: value });
+  });
   const compare = makeToggle("compare with this head", false, pin);
   const filter = make("input", { type: "search", placeholder: "only tokens with …", ariaLabel: "show only tokens that hold one of these words", size: 16 });
   filter.addEventListener("input", () => put(model, { filter: filter.value }));
@@ -663,18 +669,23 @@ function render({ model, el }) {
 
   // ---------------------------------------------------------------- together
 
+  function missing() {
+    const held = [...new Set(get("sections").map(({ layer }) => layer))];
+    return model.alone ? `This page holds layer ${held.join(" and ")} alone.` : `Fetching layer ${get("layer")} …`;
+  }
+
   function words() {
     const [first, second] = panels();
-    if (get("problem")) return get("problem");
-    if (waiting) return live && layers.has(here(get("layer"))) ? "The model is running …" : `Fetching layer ${get("layer")} …`;
-    if (!first.at) return "";
+    if (waiting) return "The model is running …";
+    const problem = get("problem") && `${get("problem")}\n`;
+    if (!first.at) return problem + missing();
     const { query, key } = chosen();
-    const number = (at) => (first.exact ? fixed(at(query, key), 3) : `about ${fixed(at(query, key))}`);
+    const number = ({ at, exact }) => (exact ? fixed(at(query, key), 3) : `about ${fixed(at(query, key))}`);
     const where = pointedHead ? `Layer ${pointedHead[0]}, head ${pointedHead[1]}: click to look at it${live ? ", shift-click to switch it off" : ""}.\n` : "";
-    const compared = second ? ` (${second.title}: ${fixed(second.at(query, key), 3)})` : "";
+    const compared = second?.at ? ` (${second.title}: ${number(second)})` : "";
     let most = 0;
     for (let j = 0; j < side().keys.length; j++) if (first.at(query, j) > first.at(query, most)) most = j;
-    return `${where}${first.title}: ${visible(side().queries[query])} (${query}) looks at ${visible(side().keys[key])} (${key}) with weight ${number(first.at)}${compared}; most at ${visible(side().keys[most])} (${most}), ${fixed(first.at(query, most))}.`;
+    return `${problem}${where}${first.title}: ${visible(side().queries[query])} (${query}) looks at ${visible(side().keys[key])} (${key}) with weight ${number(first)}${compared}; ${first.at(query, most) ? `most at ${visible(side().keys[most])} (${most}), ${fixed(first.at(query, most))}` : "it may look at nothing"}.`;
   }
 
   function show() {
@@ -683,7 +694,6 @@ function render({ model, el }) {
   }
 
   function showState() {
-    if (pointed && (pointed.query >= size()[0] || pointed.key >= size()[1])) pointed = null;
     for (const { view, set } of views) set(view === get("view"));
     compare.set(get("pinned").length > 0);
     kind.set(get("kind"));
@@ -716,14 +726,15 @@ function render({ model, el }) {
   const observer = new ResizeObserver(fit);
   observer.observe(root);
   const stops = [
-    watch(model, ["weights", "thumbnails", "version"], decode),
+    watch(model, ["sections", "weights", "thumbnails", "version"], decode),
     watch(model, ["details", "detail"], decodeDetails),
     watch(model, ["kind", "sides", "pinned"], () => { pictures.clear(); fit(); }),
     watch(model, ["layer", "head", "query", "key", "view", "filter", "text", "ablated", "causal", "temperature", "checkpoint", "next_tokens", "loss", "unchanged", "problem"], showState),
-    watch(model, ["answered"], () => { if (get("answered") >= edits && get("problem")) { waiting = false; show(); } }),
+    watch(model, ["answered", "problem"], () => { if (get("answered") >= edits) { waiting = false; show(); } }),
   ];
   return () => {
     clearTimeout(timer);
+    decoding++; // what is still being decoded comes too late
     text.stop();
     observer.disconnect();
     for (const stop of stops) stop();

@@ -23,6 +23,10 @@ VIEWS = ("heatmap", "lines", "scores")
 Layers = list[Tensor]  # one a layer: (heads, queries, keys)
 
 
+class Refused(ValueError, traitlets.TraitError):
+    """A value that a trait does not take. As a TraitError, it has traitlets take back what was set along with it."""
+
+
 @dataclass
 class Shown:
     """One kind of attention: whose tokens look at whose, in one model or in two."""
@@ -113,6 +117,8 @@ class AttentionExplorer(Widget):
         if queries is not None:
             _add_vectors(shown, queries, keys)
         if other is not None:
+            if len(names) != 2:
+                raise ValueError(f"names must be two, of attention and of other; got {names!r}")
             second = _shown(tokens, other)
             if _heads(second) != _heads(shown):
                 raise ValueError(
@@ -141,7 +147,9 @@ class AttentionExplorer(Widget):
         run = runner(text, checkpoint=checkpoint or None)
         said = {"next_tokens": run.next_tokens, "loss": run.loss}
         start = dict(text=text, checkpoints=runner.checkpoints, checkpoint=checkpoint, unchanged=said, **said)
-        explorer._start({"attention": _of_run(run)}, runner, models=["model"], **start, **traits)
+        explorer._start({"attention": _of_run(run)}, runner, models=["model"], **start | traits)
+        explorer._settings = dict(text=text, ablated=[], causal=True, temperature=1.0, checkpoint=checkpoint)
+        explorer._run()  # again, if traits hold changes
         return explorer
 
     def _start(self, shown: dict[str, Shown], runner, **traits) -> None:
@@ -156,7 +164,7 @@ class AttentionExplorer(Widget):
         self._settings = self._changeable()
         self._send_patterns()
         self.observe(lambda change: self._show_kind(), "kind")
-        self.observe(lambda change: self._send_patterns(), ["layer", "head"])
+        self.observe(lambda change: self._send_patterns(), ["layer", "head", "pinned"])
         self.observe(lambda change: self._run(), list(self._settings))
         self.on_msg(self._edit)
 
@@ -184,7 +192,7 @@ class AttentionExplorer(Widget):
         for set_ticks, n in ((axes[0].set_xticks, max(self.heads)), (axes[0].set_yticks, len(self.heads))):
             places = range(0, n, math.ceil(n / 12))
             set_ticks([step * place + step / 2 - 1 for place in places], places)
-        names = [list(map(visible, side)) for side in (shown.query_tokens, shown.key_tokens)]
+        names = [list(map(_label, side)) for side in (shown.query_tokens, shown.key_tokens)]
         if max(self.pattern.shape) <= 24:
             colours |= dict(rows=names[0], columns=names[1])
         title = f"layer {self.layer}, head {self.head}"
@@ -196,10 +204,11 @@ class AttentionExplorer(Widget):
         weights = self.pattern[self.query]
         most = weights.argmax().item()
         heads = "×".join(str(n) for n in (len(self.heads), *sorted(set(self.heads))))
+        looks = f"looks most at {visible(shown.key_tokens[most])} ({most}), {weights[most]:.2f}"
         return (
             f"AttentionExplorer: {heads} heads (layers × heads), {len(shown.query_tokens)} tokens; layer {self.layer}, "
-            f"head {self.head}: {visible(shown.query_tokens[self.query])} ({self.query}) looks most at "
-            f"{visible(shown.key_tokens[most])} ({most}), {weights[most]:.2f}"
+            f"head {self.head}: {visible(shown.query_tokens[self.query])} ({self.query}) "
+            + (looks if weights[most] else "looks at nothing")
         )
 
     # ---------------------------------------------------------------- what is valid
@@ -207,7 +216,7 @@ class AttentionExplorer(Widget):
     @traitlets.validate("kind")
     def _check_kind(self, proposal) -> str:
         if proposal["value"] not in self._shown:
-            raise ValueError(f"kind must be one of {', '.join(self._shown)}; got {proposal['value']!r}")
+            raise Refused(f"kind must be one of {', '.join(self._shown)}; got {proposal['value']!r}")
         return proposal["value"]
 
     @traitlets.validate("layer", "head", "query", "key")
@@ -220,7 +229,7 @@ class AttentionExplorer(Widget):
             "key": len(self._shown[self.kind].key_tokens),
         }[name]
         if not 0 <= place < size:
-            raise ValueError(f"{name} must lie in 0 … {size - 1}; got {place}")
+            raise Refused(f"{name} must lie in 0 … {size - 1}; got {place}")
         return place
 
     @traitlets.validate("pinned")
@@ -228,23 +237,24 @@ class AttentionExplorer(Widget):
         return list(*self._pairs("pinned", [proposal["value"]])) if proposal["value"] else []
 
     def _pairs(self, name: str, heads) -> list[tuple[int, int]]:
-        pairs = sorted({tuple(head) for head in heads})
+        pairs = [tuple(head) if isinstance(head, Sequence) else (head,) for head in heads]
         for pair in pairs:
-            if len(pair) != 2 or not (0 <= pair[0] < len(self.heads) and 0 <= pair[1] < self.heads[pair[0]]):
-                raise ValueError(f"{name}: (layer, head) must exist, heads a layer {self.heads}; got {pair}")
-        return pairs
+            exists = len(pair) == 2 and all(isinstance(number, int) for number in pair)
+            if not (exists and 0 <= pair[0] < len(self.heads) and 0 <= pair[1] < self.heads[pair[0]]):
+                raise Refused(f"{name}: (layer, head) must exist, heads a layer {self.heads}; got {pair}")
+        return sorted(set(pairs))
 
     @traitlets.validate("text", "ablated", "causal", "temperature", "checkpoint")
     def _check_changeable(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
-        if self._runner is None and value != getattr(self, name):
-            raise ValueError(f"{name} needs a model that runs: make the explorer with AttentionExplorer.from_model")
+        if self._runner is None and value != self.trait_defaults(name):
+            raise Refused(f"{name} needs a model that runs: make the explorer with AttentionExplorer.from_model")
         if name == "ablated":
             return self._pairs(name, value)
         if name == "temperature" and not 0.05 <= value <= 20:
-            raise ValueError(f"temperature must lie in 0.05 … 20; got {value}")
+            raise Refused(f"temperature must lie in 0.05 … 20; got {value}")
         if name == "checkpoint" and value not in (self.checkpoints or [""]):
-            raise ValueError(f"checkpoint must be one of {', '.join(self.checkpoints)}; got {value!r}")
+            raise Refused(f"checkpoint must be one of {', '.join(self.checkpoints)}; got {value!r}")
         return value
 
     # ---------------------------------------------------------------- what the module gets
@@ -271,13 +281,16 @@ class AttentionExplorer(Widget):
         self.head = min(self.head, self.heads[self.layer] - 1)
         self.query = min(self.query if query is None else query, len(shown.query_tokens) - 1)
         self.key = min(self.key, len(shown.key_tokens) - 1)
+        if self.pinned and self.pinned[1] >= dict(enumerate(self.heads)).get(self.pinned[0], 0):
+            self.pinned = []
 
     def _send_patterns(self) -> None:
         """All patterns once, where they are few; else the layer on show, and small pictures of the others."""
         self.head = min(self.head, self.heads[self.layer] - 1)
         size = sum(layer.numel() for shown in self._shown.values() for layers in shown.models for layer in layers)
         whole = size * (0.5 if all(shown.is_causal for shown in self._shown.values()) else 1) <= WHOLE
-        wanted = (self.version, None if whole else (self.kind, self.layer))
+        on_show = {self.layer, *self.pinned[:1]}
+        wanted = (self.version, None if whole else (self.kind, on_show))
         with self.hold_sync():
             if wanted != self._sent:
                 sections = [
@@ -285,9 +298,11 @@ class AttentionExplorer(Widget):
                     for kind, shown in self._shown.items()
                     for model, layers in enumerate(shown.models)
                     for number in range(len(layers))
-                    if whole or (kind, number) == (self.kind, self.layer)
+                    if whole or (kind == self.kind and number in on_show)
                 ]
-                if not whole and (not self.thumbnails or wanted[0] != self._sent[0]):
+                if whole:
+                    self.thumbnails = b""  # of a longer text, before
+                elif not self.thumbnails or wanted[0] != self._sent[0]:
                     self.thumbnails = zlib.compress(b"".join(map(_thumbnails, self._shown.values())), 1)
                 self._sent, self.sections = wanted, sections
                 self.weights = zlib.compress(b"".join(map(self._section, sections)), 1)
@@ -343,9 +358,11 @@ class AttentionExplorer(Widget):
             same_text = [wanted[name] == self._settings[name] for name in ("text", "checkpoint")] == [True, True]
             if not same_text:
                 first = self._runner(self.text, checkpoint=self.checkpoint or None)
-        except Exception:
-            for name, value in self._settings.items():
-                setattr(self, name, value)
+        except Exception as error:
+            self.problem = str(error)
+            with self.hold_trait_notifications():  # all at once, or each would make the model run
+                for name, value in self._settings.items():
+                    setattr(self, name, value)
             raise
         at_the_end = self.query == len(self._shown["attention"].query_tokens) - 1
         self._settings, self._shown = wanted, {"attention": _of_run(run)}
@@ -360,12 +377,13 @@ class AttentionExplorer(Widget):
 
     def _edit(self, widget, content: dict, buffers) -> None:
         """The text as it is being typed: what the model cannot read is said on the page, not in the server's log."""
+        self.problem = ""
         try:
             self.text = content["text"]
-            self.problem = ""
         except ValueError as error:
             self.problem = str(error)
-        self.answered = content["number"]
+        finally:
+            self.answered = content["number"]
 
 
 # ---------------------------------------------------------------- what was given
@@ -392,6 +410,9 @@ def _shown(tokens, attention) -> dict[str, Shown]:
         layers = [_checked(layer, number, sides) for number, layer in enumerate(layers)]
         if not layers:
             raise ValueError("attention must hold at least one layer; got none")
+        for token in (*sides[0], *sides[1]):
+            if not isinstance(token, str):
+                raise ValueError(f"tokens must be text, one a position; got {token!r}")
         shown[kind] = Shown(*map(list, sides), [layers])
     return shown
 
@@ -434,6 +455,12 @@ def _add_vectors(shown: dict[str, Shown], queries, keys) -> None:
     one.vectors = tuple([layer.detach().float().cpu() for layer in vectors] for vectors in (queries, keys))
     one.scales = [layer.shape[-1] ** -0.5 for layer in queries]
     one.biases = [None] * len(one.scales)
+
+
+def _label(token: str) -> str:
+    """A token beside a picture: short, and its dollars are no formula's."""
+    text = visible(token)
+    return (text if len(text) <= 16 else text[:15] + "…").replace("$", r"\$")
 
 
 def _heads(shown: dict[str, Shown]) -> dict[str, list[int]]:

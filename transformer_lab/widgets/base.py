@@ -10,27 +10,39 @@ import io
 import json
 import os
 import re
+import warnings
 import zlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import anywidget
-import traitlets
 from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 PACKED = "application/vnd.transformer-lab.widget+json"  # a widget's state, kept beside its picture in a notebook
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./shared\.js";\n', re.MULTILINE)
+_FOR_READERS = re.compile(r"^\s*(//.*\n|/\*\*(.|\n)*?\*/\n)|^[ \n]+| +// .*$", re.MULTILINE)
 
 
 @cache
 def es_module(name: str) -> str:
-    """The ES module `name`.js of this folder, as one file: its import of shared.js is replaced by what that holds."""
-    shared = (FOLDER / "shared.js").read_text(encoding="utf-8")
+    """The ES module `name`.js of this folder, as one file: its import of shared.js is replaced by what that holds.
+
+    Comments and indentation stay behind: they are for who reads the files, and every page would carry them.
+    """
+    return _shared() + _own(name)
+
+
+def _shared() -> str:
+    return _FOR_READERS.sub("", (FOLDER / "shared.js").read_text(encoding="utf-8").replace("\nexport ", "\n"))
+
+
+def _own(name: str) -> str:
     own, found = _IMPORT.subn("", (FOLDER / f"{name}.js").read_text(encoding="utf-8"))
     if not found:
         raise ValueError(f'{name}.js must import from "./shared.js"')
-    return shared.replace("\nexport ", "\n") + own
+    return _FOR_READERS.sub("", own)
 
 
 @cache
@@ -72,14 +84,25 @@ class Widget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_(**options)
         png = io.BytesIO()
-        self.figure.savefig(png, format="png")
+        with warnings.catch_warnings():  # a text may hold signs that no font here has; the page itself shows them
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.figure.savefig(png, format="png")
         return data | {"text/plain": repr(self), "image/png": base64.b64encode(png.getvalue()).decode()}, metadata
 
 
 def own_traits(widget: Widget) -> list[str]:
     """The names of the traits that the module reads: not those of Jupyter's own machinery."""
-    machinery = {*anywidget.AnyWidget.class_trait_names(sync=True), "_esm", "_css", "_anywidget_id"}
-    return [name for name in widget.trait_names(sync=True) if name not in machinery]
+    return [name for name in widget.trait_names(sync=True) if name not in machinery()]
+
+
+def machinery() -> set[str]:
+    """The names of the traits that every widget has."""
+    return {*anywidget.AnyWidget.class_trait_names(sync=True), "_esm", "_css", "_anywidget_id"}
+
+
+def visible(token: str) -> str:
+    """Spaces and line ends that can be seen. As in shared.js."""
+    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "∅"
 
 
 def pack(module: str, state: dict) -> dict:
@@ -92,12 +115,10 @@ def pack(module: str, state: dict) -> dict:
 def fragment(packed: dict) -> str:
     """HTML that shows the widget anywhere, from `pack`'s JSON. It asks the network for nothing."""
     module = es_module(packed["module"]).replace("\nexport default ", "\nconst widget = ")
-    # In a script, "</" could end it, and a JSON string may hold the same characters written otherwise.
-    data = json.dumps(packed, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f"<style>{style()}</style>\n"
         '<div class="transformer-lab-widget">\n'
-        f'<script type="application/json">{data}</script>\n'
+        f"{_data(packed)}\n"
         # A module's script does not know its place in the page, so it takes the first that nobody has taken.
         f'<script type="module">\n{module}\n'
         'const place = document.querySelector(".transformer-lab-widget:not([data-taken])");\n'
@@ -106,6 +127,45 @@ def fragment(packed: dict) -> str:
         "await widget.render({ model, el: place });\n"
         "</script>\n</div>\n"
     )
+
+
+def _data(packed: dict) -> str:
+    # In a script, "</" could end it, and a JSON string may hold the same characters written otherwise.
+    data = json.dumps(packed, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json">{data}</script>'
+
+
+def place(packed: dict, picture: str) -> str:
+    """HTML where `script` shows the widget. Until then, and where no script runs, it holds the picture (HTML)."""
+    return f'<div class="transformer-lab-widget">\n{_data(packed)}\n<div>{picture}</div>\n</div>\n'
+
+
+def script(modules: Iterable[str]) -> str:
+    """HTML after all the places of a page with many widgets: the shared lines once, and each module once."""
+    own = {name: _own(name).replace("\nexport default ", "\nreturn ") for name in sorted(set(modules))}
+    # Each in a function of its own: two modules may use one name for different things.
+    functions = [f"{name}: (() => {{\n{lines}}})(),\n".replace("\nexport ", "\n") for name, lines in own.items()]
+    return f"""<script type="module">
+{_shared()}
+const modules = {{
+{"".join(functions)}}};
+for (const place of document.querySelectorAll(".transformer-lab-widget")) {{
+  const [data, picture] = place.children;
+  const el = make("div");
+  place.append(el);
+  picture.hidden = true;
+  try {{
+    const packed = JSON.parse(data.textContent);
+    await modules[packed.module].render({{ model: await alone(packed), el }});
+    picture.remove();
+  }} catch (error) {{ // the others are shown all the same
+    el.remove();
+    picture.hidden = false;
+    console.error(error);
+  }}
+}}
+</script>
+"""
 
 
 def page(body: str, title: str) -> str:
