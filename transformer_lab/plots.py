@@ -11,13 +11,17 @@ import numpy as np
 import torch
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 # Wong 2011 (Nature Methods 8:441): eight colours that stay apart for colour-blind readers; yellow left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# A text may be Chinese, Japanese or Korean. The usual font has no such signs; one of these may be there.
+CJK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei")
 STYLE = {
+    "font.family": ["DejaVu Sans", *(name for name in CJK_FONTS if name in get_font_names())],
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
     "font.size": 12,
