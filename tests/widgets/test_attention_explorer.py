@@ -505,3 +505,233 @@ def test_it_fits_its_place(explorer, on_page, width):
     shown.settle()
     assert shown.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     assert shown.nodes() <= 300
+
+
+# ---------------------------------------------------------------- at the edges
+
+
+def test_a_bad_value_is_taken_back_also_where_traits_are_set_together(explorer):
+    for name, value in (("layer", 99), ("query", 99), ("pinned", [9, 9])):
+        before = repr(explorer)
+        with pytest.raises(ValueError, match=name), explorer.hold_trait_notifications():
+            setattr(explorer, name, value)
+        assert repr(explorer) == before and explorer.pinned == []
+    with pytest.raises(ValueError, match="query must lie in 0 … 5; got 99"):
+        explorer.set_state({"query": 99})  # as a page does
+    assert explorer.query == 5
+
+
+@pytest.mark.parametrize("name, value", [("temperature", 2.0), ("ablated", [(0, 0)]), ("causal", False)])
+def test_without_a_model_nothing_changes_the_patterns_from_the_start(name, value):
+    with pytest.raises(ValueError, match=f"{name} needs a model that runs"):
+        AttentionExplorer(TOKENS, attention(1, 2, 6, 6), **{name: value})
+
+
+@pytest.mark.parametrize("name, value", [("ablated", [3]), ("ablated", [(0, "a")]), ("pinned", [0.0, 1])])
+def test_what_is_no_head_is_refused(live, name, value):
+    with pytest.raises(ValueError, match=rf"{name}: \(layer, head\) must exist"):
+        setattr(live, name, value)
+
+
+def test_what_is_changed_from_the_start_is_run(live, model, tokenizer):
+    explorer = AttentionExplorer.from_model(model, tokenizer, "abc def", ablated=[(0, 1)], temperature=2.0)
+    live.ablated, live.temperature = [(0, 1)], 2.0
+    assert explorer.loss == live.loss != explorer.unchanged["loss"] and explorer.unchanged == live.unchanged
+    assert torch.equal(explorer.pattern, live._shown["attention"].models[0][0][0])
+    checkpoints = {"step 0": {name: weight + 0.1 for name, weight in model.state_dict().items()}, "step 9": None}
+    checkpoints["step 9"] = model.state_dict()
+    explorer = AttentionExplorer.from_model(model, tokenizer, "abc", checkpoints=checkpoints, checkpoint="step 0")
+    first = explorer.pattern
+    explorer.checkpoint = "step 9"
+    assert not torch.equal(explorer.pattern, first)
+
+
+def test_what_goes_wrong_is_said_on_the_page_and_taken_back_at_once(live, monkeypatch):
+    runner, asked = live._runner, []
+
+    def broken(text, **changes):
+        asked.append(text)
+        if text == "fed":
+            raise RuntimeError("no memory left")
+        return runner(text, **changes)
+
+    monkeypatch.setattr(live, "_runner", broken)
+    with pytest.raises(RuntimeError), live.hold_trait_notifications():
+        live.text, live.temperature = "fed", 2.0
+    assert (live.text, live.temperature, asked) == ("abc def", 1.0, ["fed"])
+    assert live.problem == "no memory left"
+    with pytest.raises(RuntimeError):
+        live._edit(live, {"text": "fed", "number": 3}, [])
+    assert live.answered == 3 and live.text == "abc def"
+
+
+def test_another_kind_drops_a_pinned_head_that_it_does_not_have():
+    given = {"encoder": attention(3, 4, 6, 6, causal=False), "decoder": attention(1, 2, 2, 2)}
+    explorer = AttentionExplorer((TOKENS, ["ein", "Hund"]), given, layer=2, head=3, pinned=(2, 1))
+    explorer.kind = "decoder"
+    assert (explorer.layer, explorer.head, explorer.pinned) == (0, 1, [])
+
+
+def test_a_pinned_heads_layer_comes_too(monkeypatch):
+    monkeypatch.setattr("transformer_lab.widgets.attention_explorer.WHOLE", 100)
+    explorer = AttentionExplorer(TOKENS, attention(3, 4, 6, 6), pinned=(2, 1))
+    assert [section["layer"] for section in explorer.sections] == [0, 2]
+    explorer.pinned = (1, 1)
+    assert [section["layer"] for section in explorer.sections] == [0, 1]
+
+
+def test_a_short_text_after_a_long_one_leaves_no_small_pictures(monkeypatch, live):
+    monkeypatch.setattr("transformer_lab.widgets.attention_explorer.WHOLE", 100)
+    live.text = "abc def abc"
+    assert live.thumbnails
+    live.text = "ab"
+    assert live.thumbnails == b""
+
+
+def test_a_query_that_attends_to_nothing_looks_at_nothing(on_page):
+    given = attention(1, 1, 6, 6)
+    given[..., 3, :] = 0
+    explorer = AttentionExplorer(TOKENS, given, query=3)
+    assert repr(explorer).endswith("the (3) looks at nothing")
+    assert "it may look at nothing" in on_page(explorer).readout
+
+
+STRANGE = ["<b>\"'&</script>", "😀", "שלום", "\n", "", "x" * 300, "$$", "$x_"]
+
+
+def test_strange_tokens_are_drawn(on_page, tmp_path):
+    explorer = AttentionExplorer(STRANGE, attention(2, 2, 8, 8))
+    explorer.save(tmp_path / "x.png")
+    shown = on_page(explorer)
+    for view in ("heatmap", "lines", "scores"):
+        shown.put(view=view)
+        for query, token in ((0, "<b>\"'&</script>"), (3, "⏎"), (4, "∅"), (6, "$$")):
+            shown.put(query=query)
+            assert f"{token} ({query}) looks at" in shown.readout
+    shown.put(query=5)
+    assert shown.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (48, 25, 2, 2), (1, 96, 2, 2)])
+def test_few_and_many_heads(on_page, shape):
+    shown = on_page(AttentionExplorer(TOKENS[: shape[2]], attention(*shape)))
+    shown.page.get_by_label("Heads").focus()
+    shown.press("ArrowDown", "ArrowRight")
+    assert (shown.state("layer"), shown.state("head")) == (min(1, shape[0] - 1), min(1, shape[1] - 1))
+    assert "looks at" in shown.readout and shown.nodes() <= 300
+    assert shown.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_another_kind_with_fewer_tokens_layers_and_heads(on_page, live):
+    given = {"encoder": attention(3, 4, 6, 6, causal=False), "decoder": attention(1, 2, 2, 2)}
+    explorer = AttentionExplorer((TOKENS, ["ein", "Hund"]), given, layer=2, head=3, pinned=(2, 1))
+    shown = on_page(explorer, live=live)
+    shown.page.get_by_role("combobox").select_option("decoder")
+    shown.settle()
+    state = [shown.state(name) for name in ("layer", "head", "query", "pinned")]
+    assert state == [0, 1, 1, []]
+    assert "Layer" not in shown.readout and "layer 0, head 1: Hund (1) looks at" in shown.readout
+
+
+def test_python_may_set_a_kind_before_what_fits_it(on_page):
+    given = {"encoder": attention(3, 4, 6, 6, causal=False), "decoder": attention(1, 2, 2, 2)}
+    shown = on_page(AttentionExplorer((TOKENS, ["ein", "Hund"]), given, layer=0, head=0, query=5, key=5))
+    shown.put(kind="decoder")
+    assert "Hund (1) looks at Hund (1)" in shown.readout
+
+
+def test_python_may_set_a_layer_before_its_head(on_page):
+    shown = on_page(AttentionExplorer(TOKENS, [attention(2, 6, 6), attention(5, 6, 6)], layer=1, head=4))
+    shown.put(layer=0)
+    assert "NaN" not in shown.readout
+    shown.put(head=1)
+    assert "layer 0, head 1: ball (5) looks at" in shown.readout
+
+
+def test_a_filter_that_lets_nothing_through(live, on_page):
+    shown = on_page(live)
+    before = shown.readout
+    shown.page.get_by_role("searchbox").fill("zebra")
+    for view in ("heatmap", "lines", "scores"):
+        shown.put(view=view)
+        canvas = shown.page.get_by_label("Layer 1, head 3")
+        canvas.focus()
+        shown.press("ArrowUp", "ArrowRight", "Home", "End")
+        box = canvas.bounding_box()
+        for share in (0.3, 0.6, 0.8):
+            shown.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + share * box["height"])
+        shown.page.mouse.move(0, 0)
+        shown.settle()
+        assert shown.readout == before
+
+
+def test_a_shorter_text_while_a_token_is_pointed_at(live, on_page):
+    shown = on_page(live)
+    canvas = shown.page.get_by_label("Layer 1, head 3")
+    box = canvas.bounding_box()
+    shown.page.mouse.move(box["x"] + 120, box["y"] + 200)  # a late query
+    tokens = {"queries": ["f"], "keys": ["f"], "heads": [4, 4]}
+    shown.put(sides={"attention": tokens})
+    assert "Fetching layer 1" in shown.readout
+    live.text = "f"
+    shown.page.evaluate(
+        "([version, sections, weights]) => { model.set('sections', sections); model.set('version', version); "
+        "model.set('weights', new DataView(Uint8Array.from(weights).buffer)); }",
+        [live.version, live.sections, list(live.weights)],
+    )
+    shown.page.wait_for_function("() => document.querySelector('.tlab').dataset.version === '1'")
+    assert "f (0) looks at f (0)" in shown.readout
+
+
+def test_it_does_not_wait_for_what_will_not_come(live, on_page):
+    shown = on_page(live)
+    slider = shown.page.get_by_label("temperature")
+    slider.evaluate("(e) => { e.value = 0; e.dispatchEvent(new Event('input')); }")  # where it is already
+    shown.page.wait_for_timeout(100)
+    assert "looks at" in shown.readout
+    shown.page.get_by_label("text", exact=True).fill("abc def")  # the text that it already is
+    shown.page.wait_for_function("() => window.sent.length === 1")
+    assert "The model is running" in shown.readout
+    shown.put(answered=1)
+    assert "looks at" in shown.readout
+    shown.page.get_by_role("button", name="causal mask").click()
+    assert "The model is running" in shown.readout
+    shown.put(problem="no memory left", causal=True)
+    assert shown.readout.startswith("no memory left\n") and "looks at" in shown.readout
+
+
+def test_a_layer_like_the_one_before_arrives(monkeypatch, on_page):
+    monkeypatch.setattr("transformer_lab.widgets.attention_explorer.WHOLE", 100)
+    explorer = AttentionExplorer(TOKENS, attention(1, 4, 6, 6).repeat(2, 1, 1, 1))
+    shown = on_page(explorer)
+    before = explorer.weights
+    explorer.layer = 1
+    assert explorer.weights == before
+    shown.put(layer=1, sections=explorer.sections)
+    shown.page.wait_for_function("() => document.querySelector('.readout').textContent.includes('looks at')")
+
+
+def test_a_number_that_is_not_exact_says_about(monkeypatch, on_page):
+    monkeypatch.setattr("transformer_lab.widgets.attention_explorer.DETAILS", 0)
+    explorer = AttentionExplorer(TOKENS, attention(2, 2, 6, 6), pinned=(1, 1))
+    assert re.search(r"\(compared with layer 1, head 1: about \d\.\d\d\)", on_page(explorer).readout)
+
+
+def test_a_page_without_a_layer_says_so_in_words(monkeypatch, on_page):
+    monkeypatch.setattr("transformer_lab.widgets.attention_explorer.WHOLE", 100)
+    shown = on_page(AttentionExplorer(TOKENS, attention(3, 4, 6, 6), pinned=(2, 0)), live=False)
+    assert "compared with layer 2, head 0" in shown.readout
+    shown.put(layer=1)
+    assert shown.readout == "This page holds layer 0 and 2 alone."
+
+
+def test_nothing_is_left_after_it_is_gone(live, on_page):
+    shown = on_page(live)
+    shown.page.evaluate(
+        "() => { model.set('version', 1); window.stop(); window.asked = 0; const frame = requestAnimationFrame;"
+        "window.requestAnimationFrame = (f) => { window.asked += 1; return frame(f); };"
+        "for (const name of ['layer', 'version', 'details', 'kind']) model.set(name, model.get(name) + 'x'); }"
+    )
+    shown.page.wait_for_timeout(100)
+    assert shown.page.evaluate("() => window.asked") == 0

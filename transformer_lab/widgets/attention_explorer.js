@@ -179,7 +179,6 @@ function render({ model, el }) {
   function gridPicture() {
     const { heads } = side();
     const [queries, keys] = size();
-    const differ = two && !thumbnails;
     const most = small(cell - 2);
     const canvas = make("canvas", { width: Math.max(...heads) * cell, height: heads.length * cell });
     const context = canvas.getContext("2d");
@@ -188,7 +187,7 @@ function render({ model, el }) {
     heads.forEach((n, layer) => {
       for (let number = 0; number < n; number++) {
         const [rows, columns] = thumbnails ? [small(queries), small(keys)] : [queries, keys];
-        const from = start, a = thumbnails || head(0, layer, number), b = differ && head(1, layer, number);
+        const from = start, a = thumbnails || head(0, layer, number), b = !thumbnails && two && head(1, layer, number);
         start += rows * columns;
         if (!a) continue;
         const colourAt = thumbnails ? (i, j) => a[from + i * columns + j]
@@ -212,17 +211,15 @@ function render({ model, el }) {
 
   function drawGrid(context) {
     if (version < 0) return;
-    const { ink } = themeOf(root);
+    const { ink, paper } = themeOf(root);
     const { heads } = side();
     context.font = `${LETTERS}px ${FONT}`;
     context.fillStyle = ink;
     context.textBaseline = "middle";
     write(context, "left", two && !thumbnails ? "layers × heads: first − second" : "layers × heads", 0, 8);
     const every = Math.ceil(18 / cell);
-    context.textAlign = "center";
-    for (let h = 0; h < Math.max(...heads); h += every) context.fillText(h, gridLeft + (h + 0.5) * cell, gridTop - 9);
-    context.textAlign = "right";
-    for (let l = 0; l < heads.length; l += every) context.fillText(l, gridLeft - 6, gridTop + (l + 0.5) * cell);
+    for (let h = 0; h < Math.max(...heads); h += every) write(context, "center", h, gridLeft + (h + 0.5) * cell, gridTop - 9);
+    for (let l = 0; l < heads.length; l += every) write(context, "right", l, gridLeft - 6, gridTop + (l + 0.5) * cell);
     context.drawImage(cached(["grid", version, get("kind"), cell, layers.size].join(), gridPicture), gridLeft, gridTop);
     const outline = ([l, h], style, width) => {
       context.strokeStyle = style;
@@ -231,7 +228,7 @@ function render({ model, el }) {
     };
     for (const [l, h] of get("ablated")) {
       const [x, y] = [gridLeft + h * cell, gridTop + l * cell];
-      context.fillStyle = themeOf(root).paper;
+      context.fillStyle = paper;
       context.globalAlpha = 0.75;
       context.fillRect(x + 1, y + 1, cell - 2, cell - 2);
       context.globalAlpha = 1;
@@ -311,8 +308,9 @@ function render({ model, el }) {
       context.fillStyle = inkOn(shade);
       context.fillText(visible(side().keys[token]), x + 4, y + 12, width - 6);
       context.lineWidth = 3;
-      if ((isSelf() && token === query) || token === key) {
-        context.strokeStyle = isSelf() && token === query ? COLOURS[1] : ink;
+      const own = isSelf() && token === query;
+      if (own || token === key) {
+        context.strokeStyle = own ? COLOURS[1] : ink;
         context.strokeRect(x + 1.5, y + 1.5, width - 3, 20);
       }
     }
@@ -488,11 +486,13 @@ function render({ model, el }) {
       return;
     }
     const { width: d, scale } = entry;
+    const weightOf = (j) => entry.patterns[0][query * size()[1] + j];
+    const biasOf = (j) => entry.biases[query * size()[1] + j];
     const q = entry.queries.subarray(query * d, (query + 1) * d);
     const scoreOf = (j) => {
       let sum = 0;
       for (let i = 0; i < d; i++) sum += q[i] * entry.keys[j * d + i];
-      return sum * scale + (entry.biases ? entry.biases[query * side().keys.length + j] : 0);
+      return sum * scale + (entry.biases ? biasOf(j) : 0);
     };
     const k = entry.keys.subarray(key * d, (key + 1) * d);
     const products = Array.from(q, (x, i) => x * k[i]);
@@ -521,14 +521,12 @@ function render({ model, el }) {
     const under = 22 + 3 * (high + 6) + 22;
     context.fillStyle = ink;
     for (let i = 0; i < d; i += Math.ceil(18 / bar)) write(context, "center", i, left + (i + 0.5) * bar, under - 16);
-    const bias = entry.biases ? ` + bias ${fixed(entry.biases[query * side().keys.length + key])}` : "";
-    context.fillStyle = ink;
+    const bias = entry.biases ? ` + bias ${fixed(biasOf(key))}` : "";
     write(context, "left", `sum ${fixed(total)} × ${fixed(scale, 3)}${bias} = score ${fixed(scoreOf(key))}`, left, under, width - left);
     // The same score beside those of the other keys, and what the softmax makes of them.
     const keys = kept(side().keys), step = (width - left - 4) / keys.length;
     if (!keys.length) return context.fillText(NO_TOKEN, left, under + 24);
-    const hidden = (j) => entry.patterns[0][query * side().keys.length + j] === 0;
-    const scores = keys.map((j) => (hidden(j) ? NaN : scoreOf(j)));
+    const scores = keys.map((j) => (weightOf(j) ? scoreOf(j) : NaN)); // hidden: no weight
     const open = scores.filter((score) => !Number.isNaN(score));
     const limit = Math.max(...open.map(Math.abs), 1e-6);
     const top = under + 20, tall = clamp(height - top - 60, 40, 130);
@@ -536,7 +534,7 @@ function render({ model, el }) {
     context.fillText("all scores", 0, top + tall / 4, left - 6);
     context.fillText("weights", 0, top + tall * 0.78, left - 6);
     keys.forEach((j, i) => {
-      const score = scores[i], weight = entry.patterns[0][query * side().keys.length + j];
+      const score = scores[i], weight = weightOf(j);
       const x = left + i * step, thick = Math.max(step - 1, 0.8);
       context.fillStyle = j === key ? COLOURS[1] : Number.isNaN(score) ? faint(0.15) : COLOURS[0];
       const half = tall / 4;
@@ -567,7 +565,7 @@ function render({ model, el }) {
   const select = (at) => { pointed = null; put(model, at ?? {}); };
   function move(down, right) {
     const [rows, columns] = [kept(side().queries), kept(side().keys)];
-    const next = (places, at, by) => places[clamp((places.indexOf(at) < 0 ? 0 : places.indexOf(at)) + by, 0, places.length - 1)] ?? at;
+    const next = (places, at, by) => places[clamp(Math.max(places.indexOf(at), 0) + by, 0, places.length - 1)] ?? at;
     select({ query: next(rows, get("query"), down), key: next(columns, get("key"), right) });
   }
   onPointer(main.element, {
@@ -677,7 +675,7 @@ function render({ model, el }) {
   function words() {
     const [first, second] = panels();
     if (waiting) return "The model is running …";
-    const problem = get("problem") && `${get("problem")}\n`;
+    const problem = get("problem") + (get("problem") && "\n");
     if (!first.at) return problem + missing();
     const { query, key } = chosen();
     const number = ({ at, exact }) => (exact ? fixed(at(query, key), 3) : `about ${fixed(at(query, key))}`);

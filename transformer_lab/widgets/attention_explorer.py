@@ -117,8 +117,6 @@ class AttentionExplorer(Widget):
         if queries is not None:
             _add_vectors(shown, queries, keys)
         if other is not None:
-            if len(names) != 2:
-                raise ValueError(f"names must be two, of attention and of other; got {names!r}")
             second = _shown(tokens, other)
             if _heads(second) != _heads(shown):
                 raise ValueError(
@@ -410,9 +408,6 @@ def _shown(tokens, attention) -> dict[str, Shown]:
         layers = [_checked(layer, number, sides) for number, layer in enumerate(layers)]
         if not layers:
             raise ValueError("attention must hold at least one layer; got none")
-        for token in (*sides[0], *sides[1]):
-            if not isinstance(token, str):
-                raise ValueError(f"tokens must be text, one a position; got {token!r}")
         shown[kind] = Shown(*map(list, sides), [layers])
     return shown
 

@@ -21,7 +21,7 @@ function render({ model, el }) {
   const chart = makeCanvas({ label: "Scores above, weights below. Arrow keys choose and change a score, m masks it.", width: 400, height, draw });
   const temperature = makeSlider(
     "temperature",
-    { min: Math.log(0.05), max: Math.log(10), step: 0.01, value: Math.log(start.temperature), format: (x) => Math.exp(Number(x)).toFixed(2) },
+    { min: Math.log(0.05), max: Math.log(10), step: Math.log(200) / 500, value: Math.log(start.temperature), format: (x) => Math.exp(Number(x)).toFixed(2) },
     (x) => put(model, { temperature: Math.min(Math.max(Math.exp(x), 0.05), 10) }),
   );
   const mask = makeButton("mask", toggleMask);
