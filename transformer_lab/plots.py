@@ -20,8 +20,9 @@ from torch import Tensor
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # A text may be Chinese, Japanese or Korean. The usual font has no such signs; one of these may be there.
 CJK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei")
+INSTALLED = set(get_font_names())
 STYLE = {
-    "font.family": ["DejaVu Sans", *(name for name in CJK_FONTS if name in get_font_names())],
+    "font.family": ["DejaVu Sans", *(name for name in CJK_FONTS if name in INSTALLED)],
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
     "font.size": 12,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from transformer_lab import plots
-from transformer_lab.widgets.base import Widget, visible
+from transformer_lab.widgets.base import Refused, Widget, visible
 from transformer_lab.widgets.running import make_runner, patterns_of
 
 WHOLE = 10_000_000  # bytes: above this the layers come one at a time, when they are looked at
@@ -21,10 +21,6 @@ THUMBNAIL = 32  # the most rows and columns of a head's small picture in the gri
 DETAILS = 400_000  # bytes of exact numbers: above this they come for one head at a time
 VIEWS = ("heatmap", "lines", "scores")
 Layers = list[Tensor]  # one a layer: (heads, queries, keys)
-
-
-class Refused(ValueError, traitlets.TraitError):
-    """A value that a trait does not take. As a TraitError, it has traitlets take back what was set along with it."""
 
 
 @dataclass
@@ -37,6 +33,11 @@ class Shown:
     vectors: tuple[Layers, Layers] | None = None  # queries and keys, one a layer: (heads, tokens, d_head)
     biases: list[Tensor | None] | None = None
     scales: list[float] | None = None
+
+    @property
+    def heads(self) -> list[int]:
+        """How many heads each layer has."""
+        return [len(layer) for layer in self.models[0]]
 
     @functools.cached_property
     def is_causal(self) -> bool:
@@ -176,7 +177,7 @@ class AttentionExplorer(Widget):
     @property
     def heads(self) -> list[int]:
         """How many heads each layer has."""
-        return [len(layer) for layer in self._shown[self.kind].models[0]]
+        return self._shown[self.kind].heads
 
     @property
     def figure(self) -> Figure:
@@ -262,7 +263,7 @@ class AttentionExplorer(Widget):
             kind: {
                 "queries": shown.query_tokens,
                 "keys": shown.key_tokens,
-                "heads": [len(layer) for layer in shown.models[0]],
+                "heads": shown.heads,
             }
             for kind, shown in self._shown.items()
         }
@@ -318,9 +319,9 @@ class AttentionExplorer(Widget):
         self.details, self.detail = details, numbers
 
     def _section(self, section: dict) -> bytes:
-        """One layer: the roots of the weights in 255 steps, which keeps small ones apart; row by row."""
+        """One layer in steps, row by row; of a causal one the half that is not empty."""
         layer = self._shown[section["kind"]].models[section["model"]][section["layer"]]
-        steps = (layer.clamp(0, 1).sqrt() * 255).round().to(torch.uint8)
+        steps = _steps(layer)
         if section["causal"]:
             steps = steps[:, torch.ones(layer.shape[-2:], dtype=torch.bool).tril()]
         return steps.numpy().tobytes()
@@ -453,13 +454,13 @@ def _add_vectors(shown: dict[str, Shown], queries, keys) -> None:
 
 
 def _label(token: str) -> str:
-    """A token beside a picture: short, and its dollars are no formula's."""
+    """A token beside a picture, cut short."""
     text = visible(token)
-    return (text if len(text) <= 16 else text[:15] + "…").replace("$", r"\$")
+    return text if len(text) <= 16 else text[:15] + "…"
 
 
 def _heads(shown: dict[str, Shown]) -> dict[str, list[int]]:
-    return {kind: [len(layer) for layer in one.models[0]] for kind, one in shown.items()}
+    return {kind: one.heads for kind, one in shown.items()}
 
 
 def _of_run(run) -> Shown:
@@ -473,7 +474,12 @@ def _pooled(layer: Tensor, size: int) -> Tensor:
 
 def _thumbnails(shown: Shown) -> bytes:
     small = [_pooled(layer, THUMBNAIL) for layers in shown.models for layer in layers]
-    return b"".join((layer.sqrt() * 255).round().to(torch.uint8).numpy().tobytes() for layer in small)
+    return b"".join(_steps(layer).numpy().tobytes() for layer in small)
+
+
+def _steps(weights: Tensor) -> Tensor:
+    """Roots of weights in 255 steps, which keeps small ones apart."""
+    return (weights.clamp(0, 1).sqrt() * 255).round().to(torch.uint8)
 
 
 def _tile(layers: Layers) -> int:

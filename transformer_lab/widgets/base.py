@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 
 import anywidget
+import matplotlib
+import traitlets
 from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
@@ -50,6 +52,10 @@ def style() -> str:
     return (FOLDER / "shared.css").read_text(encoding="utf-8")
 
 
+class Refused(ValueError, traitlets.TraitError):
+    """A value that a trait does not take. As a TraitError, it has traitlets take back what was set along with it."""
+
+
 class Widget(anywidget.AnyWidget):
     """A view with its state in traits. Subclasses name their module, and say and draw what they show.
 
@@ -71,11 +77,17 @@ class Widget(anywidget.AnyWidget):
         """Write the picture (.png, .svg) or a page that is alive without kernel and network (.html)."""
         path = Path(path)
         if path.suffix in (".png", ".svg"):
-            self.figure.savefig(path)
+            self._draw(path, path.suffix[1:])
         elif path.suffix == ".html":
             path.write_text(page(fragment(self.packed()), title=type(self).__name__), encoding="utf-8")
         else:
             raise ValueError(f"path must end in .png, .svg or .html; got {path.name!r}")
+
+    def _draw(self, file, kind: str) -> None:
+        """The picture. A learner's text may hold dollars, which begin no formula here, and signs that no font has."""
+        with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.figure.savefig(file, format=kind)
 
     def packed(self) -> dict:
         """The module's name and the state that a page without a kernel starts from."""
@@ -84,9 +96,7 @@ class Widget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_(**options)
         png = io.BytesIO()
-        with warnings.catch_warnings():  # a text may hold signs that no font here has; the page itself shows them
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            self.figure.savefig(png, format="png")
+        self._draw(png, "png")
         return data | {"text/plain": repr(self), "image/png": base64.b64encode(png.getvalue()).decode()}, metadata
 
 

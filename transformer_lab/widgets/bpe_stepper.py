@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from transformer_lab import plots
 from transformer_lab.tokenizers import CHUNKS, BPETokenizer, merge_pair
-from transformer_lab.widgets.base import Widget, visible
+from transformer_lab.widgets.base import Refused, Widget, visible
 
 LONGEST_TEXT = 20_000  # characters
 MOST_MERGES = 500
@@ -96,21 +96,21 @@ class BPEStepper(Widget):
     def _check_text(self, proposal) -> str:
         n = len(proposal["value"])
         if not n:
-            raise ValueError("text must not be empty: there is nothing to learn merges from")
+            raise Refused("text must not be empty: there is nothing to learn merges from")
         if n > LONGEST_TEXT:
-            raise ValueError(f"text must have at most {LONGEST_TEXT:,} characters; got {n:,}")
+            raise Refused(f"text must have at most {LONGEST_TEXT:,} characters; got {n:,}")
         return proposal["value"]
 
     @traitlets.validate("merges")
     def _check_merges(self, proposal) -> int:
         if not 1 <= proposal["value"] <= MOST_MERGES:
-            raise ValueError(f"merges must lie in 1 … {MOST_MERGES}; got {proposal['value']}")
+            raise Refused(f"merges must lie in 1 … {MOST_MERGES}; got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("step")
     def _check_step(self, proposal) -> int:
         if not 0 <= proposal["value"] <= len(self.pairs):
-            raise ValueError(f"step must lie in 0 … {len(self.pairs)}, the merges there are; got {proposal['value']}")
+            raise Refused(f"step must lie in 0 … {len(self.pairs)}, the merges there are; got {proposal['value']}")
         return proposal["value"]
 
     # ------------------------------------------------------------ in a picture and in words

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transformer_lab import plots
 from transformer_lab.positions import RotaryPositions, sinusoidal_encoding, wavelengths
-from transformer_lab.widgets.base import Widget
+from transformer_lab.widgets.base import Refused, Widget
 
 SCHEMES = ("sinusoidal", "rotary")
 
@@ -68,14 +68,14 @@ class PositionExplorer(Widget):
     @traitlets.validate("scheme")
     def _check_scheme(self, proposal) -> str:
         if proposal["value"] not in SCHEMES:
-            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}; got {proposal['value']!r}")
+            raise Refused(f"scheme must be one of {', '.join(SCHEMES)}; got {proposal['value']!r}")
         return proposal["value"]
 
     @traitlets.validate("n_positions")
     def _check_n_positions(self, proposal) -> int:
         fewest = max(2, self.position + 1, self.other + 1)
         if not fewest <= proposal["value"] <= 512:
-            raise ValueError(f"n_positions must lie in {fewest} … 512; got {proposal['value']}")
+            raise Refused(f"n_positions must lie in {fewest} … 512; got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("position", "other", "pair")
@@ -83,22 +83,22 @@ class PositionExplorer(Widget):
         name, value = proposal["trait"].name, proposal["value"]
         end = self.d_model // 2 if name == "pair" else self.n_positions
         if not 0 <= value < end:
-            raise ValueError(f"{name} must lie in 0 … {end - 1}; got {value}")
+            raise Refused(f"{name} must lie in 0 … {end - 1}; got {value}")
         return value
 
     @traitlets.validate("base")
     def _check_base(self, proposal) -> float:
         if not 10 <= proposal["value"] <= 1_000_000:  # also no NaN
-            raise ValueError(f"base must lie in 10 … 1,000,000; got {proposal['value']}")
+            raise Refused(f"base must lie in 10 … 1,000,000; got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("query", "key")
     def _check_vector(self, proposal) -> list[float]:
         name, vector = proposal["trait"].name, proposal["value"]
         if len(vector) != self.d_model:
-            raise ValueError(f"{name} must hold d_model, {self.d_model}, numbers; got {len(vector)}")
+            raise Refused(f"{name} must hold d_model, {self.d_model}, numbers; got {len(vector)}")
         if not all(map(math.isfinite, vector)):
-            raise ValueError(f"{name} must hold finite numbers; got {vector}")
+            raise Refused(f"{name} must hold finite numbers; got {vector}")
         return vector
 
     # ---------------------------------------------------------------- what it shows

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from transformer_lab import plots
 from transformer_lab.generation import evaluating, next_token_probabilities
-from transformer_lab.widgets.base import Widget, visible
+from transformer_lab.widgets.base import Refused, Widget, visible
 
 N_BARS = 20  # the likeliest tokens have a bar each; all others share one
 HOTTEST = 5.0
@@ -174,7 +174,7 @@ class SamplingPlayground(Widget):
     def _check_text(self, proposal) -> str:
         if self.writes:
             if not proposal["value"]:
-                raise ValueError("text must not be empty: the model needs a token to go on from")
+                raise Refused("text must not be empty: the model needs a token to go on from")
             self._tokenizer.encode(proposal["value"])  # says so itself when it cannot
         return proposal["value"]
 
@@ -184,25 +184,25 @@ class SamplingPlayground(Widget):
             self._needs_model("drawn")
             n = len(self._logits)
             if not all(0 <= i < n for i in proposal["value"]):
-                raise ValueError(f"drawn must hold ids in 0 … {n - 1}, the vocabulary; got {proposal['value']}")
+                raise Refused(f"drawn must hold ids in 0 … {n - 1}, the vocabulary; got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("temperature")
     def _check_temperature(self, proposal) -> float:
         if not 0 <= proposal["value"] <= HOTTEST:
-            raise ValueError(f"temperature must lie in 0 … {HOTTEST:g} (0 is greedy); got {proposal['value']}")
+            raise Refused(f"temperature must lie in 0 … {HOTTEST:g} (0 is greedy); got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("top_k")
     def _check_top_k(self, proposal) -> int:
         if proposal["value"] < 0:
-            raise ValueError(f"top_k must be at least 1, or 0 for no cut; got {proposal['value']}")
+            raise Refused(f"top_k must be at least 1, or 0 for no cut; got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("top_p")
     def _check_top_p(self, proposal) -> float:
         if not 0 < proposal["value"] <= 1:
-            raise ValueError(f"top_p must lie in (0, 1], where 1 is no cut; got {proposal['value']}")
+            raise Refused(f"top_p must lie in (0, 1], where 1 is no cut; got {proposal['value']}")
         return proposal["value"]
 
     # ------------------------------------------------------------ in a picture and in words

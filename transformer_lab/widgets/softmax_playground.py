@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from transformer_lab import plots
-from transformer_lab.widgets.base import Widget
+from transformer_lab.widgets.base import Refused, Widget
 
 
 class SoftmaxPlayground(Widget):
@@ -48,28 +48,28 @@ class SoftmaxPlayground(Widget):
     def _check_scores(self, proposal) -> list[float]:
         scores = proposal["value"]
         if len(scores) != len(self.labels) or not scores:
-            raise ValueError(f"scores must hold one number a label, {len(self.labels)}; got {len(scores)}")
+            raise Refused(f"scores must hold one number a label, {len(self.labels)}; got {len(scores)}")
         if not all(-self.limit <= score <= self.limit for score in scores):  # also no NaN
-            raise ValueError(f"scores must lie in −{self.limit:g} … {self.limit:g}; got {scores}")
+            raise Refused(f"scores must lie in −{self.limit:g} … {self.limit:g}; got {scores}")
         return scores
 
     @traitlets.validate("limit")
     def _check_limit(self, proposal) -> float:
         largest = max((abs(score) for score in self.scores), default=0.0)
         if not max(largest, 1) <= proposal["value"] < math.inf:
-            raise ValueError(f"limit must be at least 1 and at least the largest score; got {proposal['value']}")
+            raise Refused(f"limit must be at least 1 and at least the largest score; got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("temperature")
     def _check_temperature(self, proposal) -> float:
         if not 0.05 <= proposal["value"] <= 10:
-            raise ValueError(f"temperature must lie in 0.05 … 10; got {proposal['value']}")
+            raise Refused(f"temperature must lie in 0.05 … 10; got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("masked")
     def _check_masked(self, proposal) -> list[int]:
         if not set(proposal["value"]) <= set(range(len(self.labels))):
-            raise ValueError(f"masked must hold places in 0 … {len(self.labels) - 1}; got {proposal['value']}")
+            raise Refused(f"masked must hold places in 0 … {len(self.labels) - 1}; got {proposal['value']}")
         return sorted(set(proposal["value"]))
 
     @property

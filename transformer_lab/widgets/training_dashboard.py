@@ -15,7 +15,7 @@ from transformer_lab import data, plots
 from transformer_lab.generation import evaluating, write
 from transformer_lab.probe import watch
 from transformer_lab.training import History
-from transformer_lab.widgets.base import Widget, visible
+from transformer_lab.widgets.base import Refused, Widget, visible
 
 POINTS = 1000  # that the curves have at most
 EVALUATIONS = 60  # that are kept with a sample and a pattern, beside the one before training
@@ -121,7 +121,7 @@ class TrainingDashboard(Widget):
     @traitlets.validate("shown")
     def _check_shown(self, proposal) -> int:
         if not -1 <= proposal["value"] < max(len(self.evaluations), 1):
-            raise ValueError(f"shown must lie in −1 … {len(self.evaluations) - 1}; got {proposal['value']}")
+            raise Refused(f"shown must lie in −1 … {len(self.evaluations) - 1}; got {proposal['value']}")
         return proposal["value"]
 
     # ---------------------------------------------------------------- following a run
