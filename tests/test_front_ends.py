@@ -23,10 +23,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Route, expect
 
 from tests.refresh_notebooks import KERNEL, freeze
+from transformer_lab.widgets.base import visible
 
 APPLICATIONS = {"JupyterLab": "lab/tree", "Notebook": "notebooks"}  # and the place of a notebook in each
 PIXELS = "(widget) => [...widget.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL()).join()"
 PATIENCE = 120  # seconds: a busy machine is slow, a hang never ends
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 # ---------------------------------------------------------------- the server, the applications, the kernel
@@ -115,6 +117,18 @@ class FrontEnd:
     def command(self, name: str, **arguments) -> None:
         self.page.evaluate("([name, given]) => window.jupyterapp.commands.execute(name, given)", [name, arguments])
 
+    def start_cell(self, beginning: str) -> None:
+        """Run the cell that begins so, and do not wait for its end."""
+        self.page.evaluate(
+            """(beginning) => {
+                const { content } = window.jupyterapp.shell.currentWidget;
+                const starts = (cell) => cell.model.sharedModel.source.startsWith(beginning);
+                content.activeCellIndex = content.widgets.findIndex(starts);
+                window.jupyterapp.commands.execute("notebook:run-cell");
+            }""",
+            beginning,
+        )
+
     def run(self, code: str, expression: str = "None"):
         """Run code in the notebook's kernel, and return the value of an expression of plain numbers and texts."""
         answer = self.page.evaluate(
@@ -201,6 +215,70 @@ def softmax_playground(front: FrontEnd, widget: Locator) -> None:
     assert "weight 0.333" in widget.locator(".readout").inner_text()
 
 
+def sampling_playground(front: FrontEnd, widget: Locator) -> None:
+    bars, readout, keyboard = widget.locator("canvas"), widget.locator(".readout"), front.page.keyboard
+    box, top_p = widget.get_by_role("textbox", name="text"), widget.get_by_role("slider", name="top-p")
+    top_p.press("Home")
+    front.until("(sampler.top_p, sampler.kept)", (0.01, (14, 1)))
+    expect(readout).to_contain_text("1 of 14 tokens is left")
+    front.redrawn(widget, lambda: front.run("sampler.top_p = 0.5"))
+    expect(top_p).to_have_value("0.5")
+    widget.get_by_role("slider", name="temperature").press("Home")
+    front.until("sampler.temperature", 0)
+    likeliest = front.value("sampler.ids[0]")
+    widget.get_by_role("button", name="draw a token").click()
+    front.until("sampler.drawn", [likeliest])
+    expect(widget.locator("mark")).to_have_text(front.value("sampler.pieces"))
+    expect(readout).not_to_contain_text("reading")
+    second = front.value("sampler.ids[1]")
+    bars.focus()
+    for key in ("ArrowDown", "Enter"):
+        keyboard.press(key)
+    front.until("sampler.drawn", [likeliest, second])
+    expect(readout).not_to_contain_text("reading")
+    keyboard.press("Backspace")
+    front.until("sampler.drawn", [likeliest])
+    expect(readout).not_to_contain_text("reading")
+    keyboard.press("d")
+    front.until("len(sampler.drawn)", 2)
+    box.fill("the dog")
+    front.until("(sampler.text, sampler.drawn)", ("the dog", []))
+    expect(widget.locator("mark")).to_have_count(0)
+    box.fill("the cat!")
+    expect(readout).to_contain_text("This cannot be: text holds '!' at index 7")
+    assert front.value("sampler.text") == "the dog" and box.input_value() == "the cat!"
+    box.fill("the cat")
+    front.until("sampler.text", "the cat")
+    expect(readout).not_to_contain_text("cannot")
+    bars.click(position={"x": 200, "y": 46 + 24 * 2 + 12})
+    expect(readout).to_contain_text(f"{visible(front.value('sampler.labels[2]'))}: the model gives")
+
+
+def bpe_stepper(front: FrontEnd, widget: Locator) -> None:
+    tokens, readout = widget.locator("canvas").first, widget.locator(".readout")
+    box = widget.get_by_role("textbox", name="text")
+    widget.get_by_role("slider", name="merges").press("ArrowRight")
+    front.until("(stepper.step, stepper.tokens[-1])", (1, b"at"))
+    box.fill("low lower lowest")
+    front.until("(stepper.text, stepper.step, len(stepper.pairs))", ("low lower lowest", 1, 4))
+    expect(readout).to_contain_text("16 bytes are 13 tokens after 1 of 4 merges. The last one made “lo”")
+    widget.get_by_role("button", name="forward").click()
+    front.until("(stepper.step, stepper.tokens[:2])", (2, [b"low", b" "]))
+    tokens.focus()
+    for key in ("Home", "ArrowRight", "ArrowRight"):
+        front.page.keyboard.press(key)
+    expect(readout).to_contain_text("Chosen: “low”")
+    tokens.click(position={"x": 50, "y": 14})
+    expect(readout).to_contain_text("Chosen: “␣”, id 32")
+    widget.get_by_role("button", name="play").click()
+    front.until("(stepper.step, stepper.tokens)", (4, [b"low", b" lowe", b"r", b" lowe", b"s", b"t"]))
+    widget.get_by_role("button", name="play").wait_for()  # at the end it has stopped by itself
+    front.redrawn(widget, lambda: front.run("stepper.step = 0"))
+    expect(readout).to_contain_text("16 bytes are 16 tokens after 0 of 4 merges.")
+    front.redrawn(widget, lambda: front.run("stepper.text = 'abab'"))
+    expect(box).to_have_value("abab")
+
+
 def attention_explorer(front: FrontEnd, widget: Locator) -> None:
     heads, text = widget.get_by_label("Heads", exact=True), widget.get_by_label("Text: each token")
     heads.click(position={"x": 54, "y": 118})  # the second row's first
@@ -210,15 +288,81 @@ def attention_explorer(front: FrontEnd, widget: Locator) -> None:
     front.until("(explorer.head, explorer.ablated)", (1, [(1, 1)]))
     widget.get_by_role("button", name="switch on layer 1, head 1").click()
     front.until("explorer.ablated", [])
+    widget.get_by_role("button", name="causal mask").click()
+    front.until("(explorer.causal, bool(explorer.pattern[0, 1] > 0))", (False, True))
+    widget.get_by_role("slider", name="temperature").press("End")
+    front.until("explorer.temperature", 4.0)
+    widget.get_by_role("button", name="undo changes").click()
+    front.until("(explorer.causal, explorer.temperature)", (True, 1.0))
     widget.get_by_role("textbox", name="text").fill("a ball chased")
     front.until("(explorer.text, len(explorer.pattern))", ("a ball chased", 13))
     text.press("ArrowLeft")
     front.until("explorer.query", 11)
     text.hover(position={"x": 5, "y": 10})
-    expect(widget.locator(".readout")).to_contain_text("a (0) looks at")
+    expect(widget.locator(".readout")).to_contain_text("head 1: “a” (0) ")
     front.page.mouse.move(0, 0)
     front.redrawn(widget, lambda: front.run("explorer.layer, explorer.query, explorer.view = 0, 5, 'lines'"))
-    expect(widget.locator(".readout")).to_contain_text("l (5) looks at")
+    expect(widget.locator(".readout")).to_contain_text("layer 0, head 1: “l” (5) ")
+
+
+def position_explorer(front: FrontEnd, widget: Locator) -> None:
+    state, keyboard = "(explored.position, explored.other, explored.pair)", front.page.keyboard
+    encoding, arrows, distances, waves = widget.locator("canvas").all()
+    encoding.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        keyboard.press(key)
+    front.until(state, (12, 16, 3))
+    arrows.focus()
+    keyboard.press("ArrowLeft")
+    front.until(state, (11, 15, 3))
+    column, row = (encoding.bounding_box()["width"] - 76) / 64, 166 / 16
+    front.drag(encoding, (66 + 20.5 * column, 40 + 5.5 * row), (66 + 30.5 * column, 40 + 7.5 * row))
+    front.until(state, (30, 15, 7))
+    waves.click(position={"x": 76 + (waves.bounding_box()["width"] - 88) * 0.5 / 16, "y": 60})
+    front.until(state, (30, 15, 0))
+    distances.focus()
+    keyboard.press("ArrowRight")
+    front.until(state, (30, 16, 0))
+    widget.get_by_role("combobox", name="scheme").select_option("rotary")
+    front.until("explored.scheme", "rotary")
+    front.redrawn(widget, lambda: front.run("explored.scheme, explored.position, explored.pair = 'sinusoidal', 17, 2"))
+    expect(widget.locator(".readout")).to_contain_text("Positions 17 and 16, 1 apart: its hands are 18° apart")
+    assert front.value("round(abs(explored.angle))") == 18
+
+
+def training_dashboard(front: FrontEnd, widget: Locator) -> None:
+    said, readout, losses = widget.locator("p").first, widget.locator(".readout"), widget.locator("canvas").first
+    expect(said).to_contain_text("Interrupted at step 40 of 20,000")  # where the cell's first run ended
+    front.run("last_step = None")
+    front.start_cell("with board:")
+    try:  # the kernel is busy, and the page hears of it all the same
+        expect(said).to_contain_text(re.compile(r"Training: step [\d,]+ of 20,000 · training loss"))
+        early = said.inner_text()
+        front.redrawn(widget, lambda: expect(said).not_to_have_text(early))
+        losses.focus()
+        front.page.keyboard.press("Home")
+        expect(readout).to_contain_text("Steps 1 to 20: mean training loss")
+        expect(widget.locator("li")).not_to_have_count(1)  # there is a sample from the run
+    finally:
+        front.command("notebook:interrupt-kernel")
+    expect(said).to_contain_text("Interrupted at step")
+    # What was learnt and seen so far is there, on the page as in the kernel.
+    assert said.inner_text().startswith(f"{front.value('board.status')} of 20,000".capitalize())
+    front.until("len(board.curve) == board.step // 20 and len(history.train_loss) >= board.step", True)
+    losses.focus()
+    front.page.keyboard.press("End")
+    loss = front.value("format(board.curve[-1][0], '.3g')")
+    expect(readout).to_contain_text(f"mean training loss {loss} nats per token")
+    front.page.keyboard.press("Escape")
+    expect(readout).to_contain_text("Held-out loss at step")
+    widget.get_by_role("slider", name="evaluation").press("Home")
+    front.until("board.shown", 0)
+    expect(widget.locator("li[aria-current=true]")).to_contain_text("step 0")
+    pattern = widget.get_by_label("Pattern of one head")
+    pattern.focus()
+    front.page.keyboard.press("ArrowLeft")
+    weight = front.value("format(board.pattern[-1, -1].item(), '.2f')")
+    expect(readout).to_contain_text(f"Step 0: “g” gives “g” the weight {weight}")
 
 
 SCENARIOS = [
@@ -229,6 +373,28 @@ SCENARIOS = [
             "playground = SoftmaxPlayground([2.0, 1.0, 0.0], labels=['cat', 'sat', 'mat'])\nplayground",
         ],
         softmax_playground,
+    ),
+    Scenario(
+        "Sampling playground",
+        [
+            "import torch\n"
+            "from transformer_lab.gpt import GPT, GPTConfig\n"
+            "from transformer_lab.tokenizers import CharacterTokenizer\n"
+            "from transformer_lab.widgets.sampling_playground import SamplingPlayground",
+            "torch.manual_seed(0)\n"
+            "letters = CharacterTokenizer('\\n acdeghlort.,')\n"
+            "writer = GPT(GPTConfig(letters.vocab_size, context_length=32, d_model=16, n_layers=1, n_heads=2))\n"
+            "sampler = SamplingPlayground(writer, letters, 'the red')\nsampler",
+        ],
+        sampling_playground,
+    ),
+    Scenario(
+        "Byte-pair encoding, step by step",
+        [
+            "from transformer_lab.widgets.bpe_stepper import BPEStepper",
+            "stepper = BPEStepper('the cat sat on that mat', merges=4)\nstepper",
+        ],
+        bpe_stepper,
     ),
     Scenario(
         "Attention explorer",
@@ -243,6 +409,39 @@ SCENARIOS = [
             "explorer = AttentionExplorer.from_model(model, tokenizer, 'the red ball')\nexplorer",
         ],
         attention_explorer,
+    ),
+    Scenario(
+        "Position explorer",
+        [
+            "from transformer_lab.widgets.position_explorer import PositionExplorer",
+            "explored = PositionExplorer(position=10, other=16, pair=2)\nexplored",
+        ],
+        position_explorer,
+    ),
+    Scenario(
+        "Training dashboard",
+        [
+            "import torch\n"
+            "from transformer_lab.gpt import GPT, GPTConfig\n"
+            "from transformer_lab.tokenizers import CharacterTokenizer\n"
+            "from transformer_lab.training import TrainingConfig, train\n"
+            "from transformer_lab.widgets.training_dashboard import TrainingDashboard",
+            "torch.set_num_threads(1)\n"
+            "characters = CharacterTokenizer.train('the dog chased the red ball')\n"
+            "ids = torch.tensor(characters.encode('the red ball chased the dog ' * 20))\n"
+            "learner = GPT(GPTConfig(characters.vocab_size, context_length=16, d_model=16, n_layers=1, n_heads=2))\n"
+            "run = TrainingConfig(steps=20_000, batch_size=2, evaluate_every=20, evaluation_windows=2)\n"
+            "board = TrainingDashboard(run.steps, baselines={'uniform': 2.7}, model=learner, tokenizer=characters,\n"
+            "                          prompt='the', sentence='the red dog', sample_tokens=3,\n"
+            "                          budget=float('inf'))\n"
+            "last_step = 40  # of the first run\n\n"
+            "def follow(step, history):\n"
+            "    board.update(step, history)\n"
+            "    if step == last_step:\n"
+            "        raise KeyboardInterrupt",
+            "with board:\n    history = train(learner, ids, ids, run, on_step=follow)",
+        ],
+        training_dashboard,
     ),
 ]
 
@@ -326,7 +525,11 @@ def test_the_colours_follow_the_theme(front):
         front.redrawn(widget, lambda: front.command("apputils:change-theme", theme="JupyterLab Light"))
         text, paper = (brightness(widget, name) for name in ("color", "backgroundColor"))
         assert text < 50 and paper > 200
-    assert [widget.evaluate(PIXELS) for widget in widgets] == light
+    for widget, pixels in zip(widgets, light, strict=True):
+        widget.scroll_into_view_if_needed()  # out of sight it may keep the width that it had in between
+        front.page.wait_for_function(
+            f"([widget, pixels]) => ({PIXELS})(widget) === pixels", arg=[widget.element_handle(), pixels]
+        )
 
 
 def brightness(widget: Locator, colour: str) -> float:

@@ -1,12 +1,15 @@
 """Figures to get again on your own machine.
 
-python -m transformer_lab.benchmarks widgets    the attention explorer: bytes, nodes, seconds, milliseconds
+python -m transformer_lab.benchmarks widgets      the attention explorer: bytes, nodes, seconds, milliseconds
+python -m transformer_lab.benchmarks dashboard    the training dashboard: what training costs with it and without
 """
 
 import argparse
 import json
+import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +33,10 @@ MB = 1e6
 
 class NoBrowser(RuntimeError):
     """There is no Chromium to be found, or nothing to drive it with. The message says how to get it."""
+
+
+class NoKernel(RuntimeError):
+    """There is nothing to run a notebook's code. The message says how to get it."""
 
 
 @contextmanager
@@ -168,6 +175,99 @@ def _time(page, event: str, act: Callable, *arguments) -> float | None:
     return page.evaluate("() => window.painted")
 
 
+# ---------------------------------------------------------------- what following a training run costs
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds a step. cpu: of all threads of the process, those that send to the page among them."""
+
+    cpu: float
+    wall: float
+
+
+def training_cost(steps: int, watched: bool) -> tuple[Cost, float]:
+    """Of the small GPT of lesson 09, on random tokens; and the share that the dashboard says that it took.
+
+    With the dashboard all of it counts: its first look at the model, the samples, the pictures at start and end.
+    """
+    from transformer_lab.gpt import GPT, GPTConfig
+    from transformer_lab.training import TrainingConfig, load_pretrained, train
+    from transformer_lab.widgets.training_dashboard import TrainingDashboard
+
+    _, tokenizer, _ = load_pretrained()
+    torch.manual_seed(0)
+    model = GPT(GPTConfig.cpu(tokenizer.vocab_size))
+    ids = torch.randint(tokenizer.vocab_size, (50_000,))
+    config = TrainingConfig(steps=steps)
+    cpu, wall = time.process_time(), time.perf_counter()
+    if watched:
+        board = TrainingDashboard(
+            steps, baselines={"uniform": 6.9, "bigram": 4.4}, model=model, tokenizer=tokenizer,
+            prompt="This method", sentence="the dog chased the red ball",
+        )  # fmt: skip
+        with board:
+            train(model, ids, ids, config, on_step=board.update)
+    else:
+        train(model, ids, ids, config)
+    cost = Cost((time.process_time() - cpu) / steps, (time.perf_counter() - wall) / steps)
+    return cost, board.overhead if watched else 0.0
+
+
+def dashboard(steps: int, repeats: int) -> None:
+    """Train without the dashboard and with it, in turn, and print what a step costs. Best called in a kernel.
+
+    In turn, because a machine's speed drifts; so each run with the board is compared with the one before it.
+    """
+    torch.set_num_threads(1)
+    training_cost(min(steps, 20), watched=True)  # what happens once, as loading fonts, belongs to neither
+    print(f"{steps} steps a run, {repeats} {'run' if repeats == 1 else 'runs'} of each in turn, on one thread")
+    print(f"{'ms a step':22}  {'CPU: median (least … most)':>28}  {'wall':>28}", flush=True)
+    pairs = [(training_cost(steps, watched=False), training_cost(steps, watched=True)) for _ in range(repeats)]
+    for i, name in enumerate(("without the dashboard", "with it")):
+        costs = [pair[i][0] for pair in pairs]
+        columns = (_range([1000 * getattr(cost, kind) for cost in costs], 1) for kind in ("cpu", "wall"))
+        print(f"{name:22}" + "".join(f"  {column:>28}" for column in columns))
+    ratios = ([getattr(b, kind) / getattr(a, kind) for (a, _), (b, _) in pairs] for kind in ("cpu", "wall"))
+    print(f"{'ratio':22}" + "".join(f"  {_range(ratio, 3):>28}" for ratio in ratios))
+    own = statistics.median(share for _, (_, share) in pairs)
+    print(f"The dashboard's own count of its share of the wall time: {own:.1%}.")
+    if repeats > 1:
+        plain = [cost.cpu for (cost, _), _ in pairs]
+        noise = (max(plain) - min(plain)) / statistics.median(plain)
+        print(
+            f"The runs without it differ by {noise:.1%} among themselves (CPU): the ratio is known no better than so."
+        )
+
+
+def _range(numbers: list[float], digits: int) -> str:
+    middle, least, most = statistics.median(numbers), min(numbers), max(numbers)
+    return f"{middle:.{digits}f} ({least:.{digits}f} … {most:.{digits}f})"
+
+
+def in_a_kernel(code: str) -> None:
+    """Run code in a new kernel, as a notebook does, and print what it prints. What it shows is sent, to nobody."""
+    try:
+        import ipykernel  # noqa: F401
+        from jupyter_client.manager import start_new_kernel
+    except ImportError:
+        raise NoKernel("no kernel found: pip install ipykernel") from None
+
+    def hear(message: dict) -> None:
+        if message["msg_type"] == "stream":
+            sys.stdout.write(message["content"]["text"])
+            sys.stdout.flush()
+
+    manager, client = start_new_kernel(env=os.environ | {"TQDM_DISABLE": "1"})
+    try:
+        reply = client.execute_interactive(code, output_hook=hear)["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    if reply["status"] != "ok":
+        raise RuntimeError(f"{reply['ename']}: {reply['evalue']}")
+
+
 # ---------------------------------------------------------------- the commands
 
 
@@ -198,11 +298,19 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("widgets", help="the attention explorer's bytes, nodes, and times in a browser")
     command.add_argument("--tokens", type=int, nargs="+", default=[64, 128, 256, 1024], help="[64 128 256 1024]")
+    command = commands.add_parser("dashboard", help="what a step of training costs with the dashboard and without")
+    command.add_argument("--steps", type=int, default=800, help="of each run [800, as in lesson 09]")
+    command.add_argument("--repeats", type=int, default=3, help="runs of each kind [3]")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "dashboard":
+            if min(options.steps, options.repeats) < 1:
+                parser.error("--steps and --repeats must be at least 1")
+            code = f"from transformer_lab.benchmarks import dashboard\ndashboard({options.steps}, {options.repeats})"
+            return in_a_kernel(code)
         with chromium() as browser:
             widgets(browser, options.tokens)
-    except NoBrowser as error:
+    except (NoBrowser, NoKernel) as error:
         parser.exit(1, f"{error}\n")
 
 

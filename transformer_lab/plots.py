@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 from matplotlib.patches import Patch
@@ -152,9 +153,7 @@ def compare_patterns(
     """Several (queries, keys) matrices side by side, on one colour scale. `labels` names the rows and the columns."""
     n_queries, n_keys = patterns[0].shape[-2:]
     width = min(max(0.55 * n_keys, 3.0), 5.0)
-    figure, axes = new_figure(
-        1, len(patterns), width=width + 0.6, height=min(max(0.55 * n_queries, 2.5), 5.0) + 1.2
-    )
+    figure, axes = new_figure(1, len(patterns), width=width + 0.6, height=min(max(0.55 * n_queries, 2.5), 5.0) + 1.2)
     for ax, pattern, title in zip(axes[0], patterns, titles, strict=True):
         image = draw_matrix(
             ax, pattern, title, tokens, keys or tokens, labels[0] if ax is axes[0, 0] else "", labels[1], limits=limits
@@ -191,6 +190,27 @@ def _check_pattern(pattern: Tensor, queries: Sequence[str], keys: Sequence[str])
             f"pattern must be (queries, keys) = ({len(queries)}, {len(keys)}), as the tokens are; "
             f"got {tuple(pattern.shape)}"
         )
+
+
+def draw_lines(ax, pattern: Tensor, queries: Sequence[str], keys: Sequence[str], query: int, title: str = "") -> None:
+    """One head's pattern as lines from queries to keys: the more weight, the thicker; those of `query` in colour.
+
+    Weights below 0.02 have no line. Names are written where there are at most 24.
+    """
+    _check_pattern(pattern, queries, keys)
+    pattern = pattern.detach().float().cpu().numpy()
+    rows, columns = (pattern >= 0.02).nonzero()
+    weights = pattern[rows, columns]
+    colours = [to_rgba(COLOURS[1] if row == query else "black", w**0.5) for row, w in zip(rows, weights)]
+    segments = [((0, row), (1, column)) for row, column in zip(rows, columns)]
+    ax.add_collection(LineCollection(segments, linewidths=0.8 + 3 * weights, colors=colours))
+    for x, names, side, align in ((-0.03, queries, "query", "right"), (1.03, keys, "key", "left")):
+        ax.text(x, -1, side, ha=align, va="center", weight="bold")
+        for place, name in enumerate(names if len(names) <= 24 else ()):
+            chosen = (side, place) == ("query", query)
+            ax.text(x, place, name, ha=align, va="center", color=COLOURS[1] if chosen else "black")
+    ax.set(xlim=(0, 1), ylim=(max(pattern.shape) - 0.5, -1.5), title=title)
+    ax.set_axis_off()
 
 
 def compare_masks(

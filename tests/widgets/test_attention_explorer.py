@@ -83,7 +83,7 @@ def test_layers_may_have_different_numbers_of_heads():
 def test_cross_attention_has_two_sides():
     explorer = AttentionExplorer((["ein", "Hund"], TOKENS), attention(1, 2, 2, 6, causal=False))
     assert explorer.pattern.shape == (2, 6)
-    assert "Hund (1) looks most at" in repr(explorer)
+    assert "“Hund” (1) looks most at" in repr(explorer)
 
 
 def test_an_encoder_decoder_models_outputs_have_three_kinds():
@@ -267,10 +267,10 @@ def test_what_the_model_cannot_read_is_refused_and_nothing_is_lost(live, text):
 
 
 def test_an_edit_on_the_page_that_cannot_be_read_is_said_there(live):
-    live._handle_custom_msg({"text": "", "number": 1}, [])
-    assert live.problem and live.text == "abc def" and live.answered == 1
-    live._handle_custom_msg({"text": "fed", "number": 2}, [])
-    assert not live.problem and live.text == "fed" and live.answered == 2
+    live.request = {"text": "", "number": 1}
+    assert live.error and live.text == "abc def" and live.answered == 1
+    live.request = {"text": "fed", "number": 2}
+    assert not live.error and live.text == "fed" and live.answered == 2
 
 
 # ---------------------------------------------------------------- words and pictures
@@ -279,8 +279,8 @@ def test_an_edit_on_the_page_that_cannot_be_read_is_said_there(live):
 def test_the_text_says_what_is_on_show(explorer):
     most = explorer.pattern[5].argmax().item()
     assert repr(explorer) == (
-        f"AttentionExplorer: 3×4 heads (layers × heads), 6 tokens; layer 1, head 2: ball (5) looks most at "
-        f"{TOKENS[most]} ({most}), {explorer.pattern[5, most]:.2f}"
+        f"AttentionExplorer: 3×4 heads (layers × heads), 6 tokens; layer 1, head 2: “ball” (5) looks most at "
+        f"“{TOKENS[most]}” ({most}), {explorer.pattern[5, most]:.2f}"
     )
 
 
@@ -289,6 +289,19 @@ def test_the_picture_shows_all_heads_and_the_selected_one(explorer):
     assert grid.images[0].get_array().shape == (3 * 7, 4 * 7)
     np.testing.assert_allclose(head.images[0].get_array() ** 2, explorer.pattern, atol=1e-6)
     assert head.get_title() == "layer 1, head 2"
+
+
+def test_the_picture_shows_the_view(explorer):
+    explorer.view = "lines"
+    lines = explorer.figure.axes[1].collections[0].get_segments()
+    assert [[y for _, y in line] for line in lines] == (explorer.pattern >= 0.02).nonzero().tolist()
+    queries, keys = torch.randn(2, 3, 4, 6, 5)
+    pattern = (queries @ keys.transpose(-2, -1) / 5**0.5).softmax(-1)
+    explorer = AttentionExplorer(TOKENS, pattern, queries=queries, keys=keys, view="scores", query=4, key=1)
+    ax = explorer.figure.axes[1]
+    products = queries[0, 0, 4] * keys[0, 0, 1]
+    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], products, atol=1e-6)
+    assert ax.get_title() == f"layer 0, head 0\nred · dog: score {products.sum() / 5**0.5:.2f}"
 
 
 def test_it_is_saved_as_picture_and_as_page(explorer, tmp_path):
@@ -328,13 +341,19 @@ def test_every_weight_reads_as_python_has_it(monkeypatch, on_page, causal):
     monkeypatch.setattr("transformer_lab.widgets.attention_explorer.DETAILS", 0)  # none but the selected head's
     given = attention(2, 2, 6, 6, causal=causal)
     shown = on_page(AttentionExplorer(TOKENS, given, layer=1, head=1))
-    for query, key in ((0, 0), (5, 2), (3, 3), (2, 4)):
+    for query, key in ((0, 0), (5, 2), (3, 3), (4, 2)):
         shown.put(query=query, key=key)
         assert weight(shown) == pytest.approx(given[1, 1, query, key].item(), abs=0.001)
-        assert f"{TOKENS[query]} ({query}) looks at {TOKENS[key]} ({key})" in shown.readout
+        assert f"“{TOKENS[query]}” ({query}) looks at “{TOKENS[key]}” ({key})" in shown.readout
     shown.put(head=0)  # its exact numbers have not come, and nobody says so wrongly
     assert "about" in shown.readout
-    assert weight(shown) == pytest.approx(given[1, 0, 2, 4].item(), abs=0.01)
+    assert weight(shown) == pytest.approx(given[1, 0, 4, 2].item(), abs=0.01)
+
+
+def test_what_the_mask_hides_is_said(explorer, on_page):
+    shown = on_page(explorer)
+    shown.put(query=1, key=4)
+    assert "“dog” (1) cannot look at “red” (4), which comes later; most at “" in shown.readout
 
 
 def test_arrows_choose_heads_and_tokens_and_the_page_stays(explorer, on_page):
@@ -367,7 +386,7 @@ def test_hovering_a_token_shows_it_everywhere_and_chooses_nothing(explorer, on_p
     box = shown.page.get_by_label("Text:").bounding_box()
     shown.page.mouse.move(box["x"] + 8, box["y"] + 10)  # the first token
     shown.settle()
-    assert "the (0) looks at" in shown.readout
+    assert "head 2: “the” (0) " in shown.readout
     assert shown.pixels(0) != before[0] and shown.pixels(2) != before[2]  # the text and the head
     assert shown.state("query") == 5
     shown.page.mouse.move(box["x"] + 8, box["y"] + 600)
@@ -442,18 +461,39 @@ def test_what_a_hand_changes_is_asked_of_python(live, on_page):
     shown.page.get_by_role("button", name="causal mask").click()
     assert shown.state("causal") is False
     shown.page.get_by_label("text", exact=True).fill("fa")
-    shown.page.wait_for_function("() => window.sent.length === 1")
-    assert shown.sent() == [{"text": "fa", "number": 1}]
+    shown.page.wait_for_function("() => model.get('request').number === 1")
+    assert shown.state("request") == {"text": "fa", "number": 1}
 
 
 def test_the_answers_of_a_model_are_shown(live, on_page):
     shown = on_page(live)
-    note = shown.page.locator(".note")
+    note = shown.page.get_by_text("Loss on this text")
     assert note.inner_text() == f"Loss on this text: {live.loss:.2f} nats a token."
     before = shown.pixels(3)
     shown.put(loss=9.5, next_tokens=[["a", 0.9], ["b", 0.1]])
     assert note.inner_text() == f"Loss on this text: {live.loss:.2f} → 9.50 nats a token."
     assert shown.pixels(3) != before
+    shown.put(ablated=[[0, 1], [1, 3]])
+    assert note.inner_text().endswith("Switched off: layer 0, head 1; layer 1, head 3.")
+
+
+def test_all_changes_are_undone_at_once(live, on_page):
+    live.ablated, live.causal, live.temperature = [(0, 1)], False, 2.0
+    shown = on_page(live)
+    undo = shown.page.get_by_role("button", name="undo changes")
+    undo.click()
+    assert [shown.state(name) for name in ("ablated", "causal", "temperature")] == [[], True, 1]
+    assert "The model is running" in shown.readout
+    shown.put(version=live.version + 1)
+    shown.page.wait_for_function("() => !document.querySelector('.readout').textContent.includes('running')")
+    undo.click()  # there is nothing to undo, and nobody will answer
+    assert "looks at" in shown.readout
+
+
+def test_a_model_that_predicts_no_next_token_has_no_bars(live, on_page):
+    live.next_tokens, live.unchanged, live.loss = [], {"next_tokens": [], "loss": None}, None
+    shown = on_page(live)
+    assert not shown.page.get_by_label("The likeliest next tokens").is_visible()
 
 
 def test_without_a_kernel_what_needs_one_is_not_there_and_the_rest_works(live, on_page):
@@ -474,7 +514,7 @@ def test_a_page_that_holds_one_layer_says_so(monkeypatch, on_page):
     before = shown.pixels(2)
     shown.put(layer=1)
     assert shown.pixels(2) != before
-    assert shown.page.get_by_label("Layer 1").is_visible() and "looks at" not in shown.readout
+    assert shown.page.get_by_label("layer 1,").is_visible() and "looks at" not in shown.readout
 
 
 def test_while_a_layer_is_on_its_way_it_says_so(monkeypatch, on_page):
@@ -495,7 +535,7 @@ def test_another_kind_brings_its_own_tokens(on_page):
     shown.put(query=1, key=1)
     shown.page.get_by_role("combobox").select_option("cross")
     shown.settle()
-    assert "Hund (1) looks at dog (1)" in shown.readout
+    assert "“Hund” (1) looks at “dog” (1)" in shown.readout
 
 
 @pytest.mark.parametrize("width", [360, 1000])
@@ -559,9 +599,9 @@ def test_what_goes_wrong_is_said_on_the_page_and_taken_back_at_once(live, monkey
     with pytest.raises(RuntimeError), live.hold_trait_notifications():
         live.text, live.temperature = "fed", 2.0
     assert (live.text, live.temperature, asked) == ("abc def", 1.0, ["fed"])
-    assert live.problem == "no memory left"
+    assert live.error == "no memory left"
     with pytest.raises(RuntimeError):
-        live._edit(live, {"text": "fed", "number": 3}, [])
+        live.request = {"text": "fed", "number": 3}
     assert live.answered == 3 and live.text == "abc def"
 
 
@@ -592,7 +632,7 @@ def test_a_query_that_attends_to_nothing_looks_at_nothing(on_page):
     given = attention(1, 1, 6, 6)
     given[..., 3, :] = 0
     explorer = AttentionExplorer(TOKENS, given, query=3)
-    assert repr(explorer).endswith("the (3) looks at nothing")
+    assert repr(explorer).endswith("“the” (3) looks at nothing")
     assert "it may look at nothing" in on_page(explorer).readout
 
 
@@ -607,7 +647,7 @@ def test_strange_tokens_are_drawn(on_page, tmp_path):
         shown.put(view=view)
         for query, token in ((0, "<b>\"'&</script>"), (3, "⏎"), (4, "∅"), (6, "$$")):
             shown.put(query=query)
-            assert f"{token} ({query}) looks at" in shown.readout
+            assert f"“{token}” ({query}) " in shown.readout
     shown.put(query=5)
     assert shown.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -631,14 +671,14 @@ def test_another_kind_with_fewer_tokens_layers_and_heads(on_page, live):
     shown.settle()
     state = [shown.state(name) for name in ("layer", "head", "query", "pinned")]
     assert state == [0, 1, 1, []]
-    assert "Layer" not in shown.readout and "layer 0, head 1: Hund (1) looks at" in shown.readout
+    assert "Layer" not in shown.readout and "layer 0, head 1: “Hund” (1) looks at" in shown.readout
 
 
 def test_python_may_set_a_kind_before_what_fits_it(on_page):
     given = {"encoder": attention(3, 4, 6, 6, causal=False), "decoder": attention(1, 2, 2, 2)}
     shown = on_page(AttentionExplorer((TOKENS, ["ein", "Hund"]), given, layer=0, head=0, query=5, key=5))
     shown.put(kind="decoder")
-    assert "Hund (1) looks at Hund (1)" in shown.readout
+    assert "“Hund” (1) looks at “Hund” (1)" in shown.readout
 
 
 def test_python_may_set_a_layer_before_its_head(on_page):
@@ -646,7 +686,7 @@ def test_python_may_set_a_layer_before_its_head(on_page):
     shown.put(layer=0)
     assert "NaN" not in shown.readout
     shown.put(head=1)
-    assert "layer 0, head 1: ball (5) looks at" in shown.readout
+    assert "layer 0, head 1: “ball” (5) looks at" in shown.readout
 
 
 def test_a_filter_that_lets_nothing_through(live, on_page):
@@ -681,7 +721,7 @@ def test_a_shorter_text_while_a_token_is_pointed_at(live, on_page):
         [live.version, live.sections, list(live.weights)],
     )
     shown.page.wait_for_function("() => document.querySelector('.tlab').dataset.version === '1'")
-    assert "f (0) looks at f (0)" in shown.readout
+    assert "“f” (0) looks at “f” (0)" in shown.readout
 
 
 def test_it_does_not_wait_for_what_will_not_come(live, on_page):
@@ -691,14 +731,14 @@ def test_it_does_not_wait_for_what_will_not_come(live, on_page):
     shown.page.wait_for_timeout(100)
     assert "looks at" in shown.readout
     shown.page.get_by_label("text", exact=True).fill("abc def")  # the text that it already is
-    shown.page.wait_for_function("() => window.sent.length === 1")
+    shown.page.wait_for_function("() => model.get('request').number === 1")
     assert "The model is running" in shown.readout
     shown.put(answered=1)
     assert "looks at" in shown.readout
     shown.page.get_by_role("button", name="causal mask").click()
     assert "The model is running" in shown.readout
-    shown.put(problem="no memory left", causal=True)
-    assert shown.readout.startswith("no memory left\n") and "looks at" in shown.readout
+    shown.put(error="no memory left", causal=True)
+    assert shown.readout.startswith("This cannot be: no memory left.\n") and "looks at" in shown.readout
 
 
 def test_a_layer_like_the_one_before_arrives(monkeypatch, on_page):

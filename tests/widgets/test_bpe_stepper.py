@@ -234,6 +234,27 @@ def test_without_a_kernel_all_steps_are_there_and_no_text_box(stepper, show):
     assert "The last one made “␣sea” of ␣se + a." in shown.readout
 
 
+def test_a_finger_chooses_a_token_and_scrolls_the_page(stepper, show, watched):
+    watched.page.set_viewport_size({"width": 360, "height": 700})
+    shown = show(stepper)
+    box = shown.page.locator("canvas").first.bounding_box()
+    for x, letter in ((1, "s"), (23, "s"), (25, "h"), (47, "h")):  # a letter is 24 pixels wide, 28 high
+        shown.swipe((box["x"] + x, box["y"] + 14))
+        assert f"Chosen: “{letter}”" in shown.readout
+    shown.swipe((box["x"] + 100, box["y"] + 40), (box["x"] + 100, box["y"] - 100))
+    assert shown.scrolled() > 50
+    assert shown.smallest_target() >= 24
+
+
+def test_text_from_right_to_left_does_not_turn_the_sentence(show):
+    stepper = BPEStepper("שלום שלום", merges=20)
+    stepper.step = len(stepper.pairs)
+    assert "the newest" in repr(stepper) and "\u2068שלום\u2069" in repr(stepper)
+    shown = show(stepper)
+    assert "made “\u2068␣שלום\u2069” of ␣ + \u2068שלום\u2069." in shown.readout
+    assert shown.page.get_by_role("textbox").get_attribute("dir") == "auto"
+
+
 def test_it_fits_a_telephone(stepper, show, watched):
     watched.page.set_viewport_size({"width": 360, "height": 700})
     shown = show(stepper)

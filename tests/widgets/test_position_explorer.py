@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from tests.conftest import Watched
+from tests.widgets.conftest import Shown
 from transformer_lab.positions import RotaryPositions, sinusoidal_encoding, wavelengths
 from transformer_lab.widgets.base import es_module
 from transformer_lab.widgets.position_explorer import PositionExplorer
@@ -121,6 +123,7 @@ def test_the_figure_shows_the_same(explorer):
     assert distances.lines[0].get_ydata() == pytest.approx(explorer.by_pair[:, 2].numpy())
     assert distances.lines[1].get_ydata() == pytest.approx(explorer.similarity.numpy())
     assert waves.lines[0].get_ydata() == pytest.approx(explorer.wavelengths.numpy())
+    assert {"10", "100", "1,000", "10,000"} <= {label.get_text() for label in waves.get_yticklabels()}
     explorer.scheme = "rotary"
     every = explorer.figure.axes[0]
     assert not every.images and len(every.lines) == 3 * 16  # of each pair: a circle, a query, a key
@@ -133,7 +136,9 @@ def test_the_figure_shows_the_same(explorer):
 def test_the_page_computes_what_python_computes(watched, explorer, rotary):
     look = """async ([code, state]) => {
         const module = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-        return module.look(state);
+        const { ownAt, ...seen } = module.look(state);
+        const far = state.other - state.position;
+        return { ...seen, own: ownAt(far), between: ownAt(far + 0.5) };
     }"""
     small = PositionExplorer("sinusoidal", 5, 4, position=4, other=0, pair=1, base=10)
     other_way = PositionExplorer("rotary", 50, 6, position=49, other=2, pair=0, base=1e6, key=[0, 1, 2, -3, 4, -5])
@@ -143,11 +148,17 @@ def test_the_page_computes_what_python_computes(watched, explorer, rotary):
             wanted = getattr(widget, name)
             torch.testing.assert_close(torch.tensor(seen["byPair" if name == "by_pair" else name]), wanted, msg=name)
         assert seen["angle"] == pytest.approx(widget.angle)
-        # The faint curve that does not move passes through what the two positions give.
+        # The faint curves that do not move pass through what the two positions give.
         at = widget.other - widget.position + widget.n_positions - 1
-        assert seen["everyDistance"]["all"][at] == pytest.approx(widget.similarity[widget.other].item())
-        assert seen["everyDistance"]["own"][at] == pytest.approx(widget.by_pair[widget.other, widget.pair].item())
-        assert all(abs(score) <= seen["limit"] + 1e-9 for score in seen["everyDistance"]["all"])
+        assert seen["everyDistance"][at] == pytest.approx(widget.similarity[widget.other].item())
+        assert seen["own"] == pytest.approx(widget.by_pair[widget.other, widget.pair].item())
+        assert all(abs(score) <= seen["limit"] + 1e-9 for score in seen["everyDistance"])
+        # Half way to the next distance the pair has turned by half a step more.
+        (a, b), (c, d) = widget.arrows[widget.pair].tolist()
+        half = math.pi / widget.wavelengths[widget.pair].item()
+        product = math.hypot(a, b) * math.hypot(c, d) * math.cos(math.radians(widget.angle) + half)
+        scale = math.sqrt(widget.d_model) if widget.scheme == "rotary" else 1
+        assert seen["between"] == pytest.approx(product / scale)
 
 
 def test_the_pictures_colours_are_the_encodings_numbers(show):
@@ -158,7 +169,7 @@ def test_the_pictures_colours_are_the_encodings_numbers(show):
             const canvas = document.querySelector("canvas"), { width, height } = canvas;
             const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
             return cells.map(([position, channel]) => {
-                const x = Math.floor(58 + (position + 0.5) * (width - 68) / 64);
+                const x = Math.floor(66 + (position + 0.5) * (width - 76) / 64);
                 const y = Math.floor(40 + (channel + 0.5) * (height - 66) / 32);
                 return [...data.slice(4 * (y * width + x), 4 * (y * width + x) + 3)];
             });
@@ -212,6 +223,38 @@ def test_keys_move_on_every_view_and_the_page_stays(explorer, show):
     assert shown.page.evaluate("() => window.scrollY") == 0
 
 
+def test_a_hint_under_each_picture_says_what_its_keys_do(explorer, show):
+    shown = show(explorer)
+    assert shown.page.locator(".note").all_inner_texts() == [
+        "Click or drag, then ← → move the position, ↑ ↓ choose a pair",
+        "Click, then ← → move both positions, ↑ ↓ choose a pair",
+        "Click or drag, then ← → move the other position, ↑ ↓ choose a pair",
+        "Click or drag, then arrow keys choose a pair",
+    ]
+    shown.put(scheme="rotary")
+    assert "Click or drag, then ← → move the key, ↑ ↓ choose a pair" in shown.page.locator(".note").all_inner_texts()
+
+
+def test_a_wave_is_paler_the_less_room_it_has(show):
+    """What is drawn in the lower left view, where the curve of all pairs is not: the share of ink in its pixels."""
+
+    def ink(**options):
+        shown = show(PositionExplorer(**options))
+        return (
+            shown.page.locator("canvas")
+            .nth(DISTANCES)
+            .evaluate(
+                """(canvas) => {
+                const { data } = canvas.getContext("2d").getImageData(60, 120, 390, 60);
+                return data.filter((_, i) => i % 4 === 3).reduce((sum, alpha) => sum + alpha, 0) / (255 * 390 * 60);
+            }"""
+            )
+        )
+
+    assert ink(pair=2) < 0.2 and ink(pair=0) < 0.25
+    assert 0.02 < ink(pair=0, n_positions=512) < 0.5
+
+
 def test_both_move_together_and_stop_at_the_ends(rotary, show):
     shown = show(rotary)
     said = shown.readout.partition("From the query's arrow")[2]
@@ -231,10 +274,10 @@ def test_a_hand_on_a_view_chooses(explorer, show):
     before = [shown.pixels(i) for i in range(4)]
     boxes = [canvas.bounding_box() for canvas in shown.page.locator("canvas").all()]
     encoding, distances, waves = boxes[ENCODING], boxes[DISTANCES], boxes[WAVELENGTHS]
-    column, row = (encoding["width"] - 68) / 64, (encoding["height"] - 66) / 16
-    shown.page.mouse.move(encoding["x"] + 58 + 20.5 * column, encoding["y"] + 40 + 5.5 * row)
+    column, row = (encoding["width"] - 76) / 64, (encoding["height"] - 66) / 16
+    shown.page.mouse.move(encoding["x"] + 66 + 20.5 * column, encoding["y"] + 40 + 5.5 * row)
     shown.page.mouse.down()
-    shown.page.mouse.move(encoding["x"] + 58 + 30.5 * column, encoding["y"] + 40 + 6.5 * row)
+    shown.page.mouse.move(encoding["x"] + 66 + 30.5 * column, encoding["y"] + 40 + 6.5 * row)
     assert [shown.state("position"), shown.state("pair")] == [30, 6]
     shown.page.mouse.up()
     shown.page.mouse.move(encoding["x"] + 60, encoding["y"] + 60)
@@ -243,7 +286,7 @@ def test_a_hand_on_a_view_chooses(explorer, show):
     assert shown.state("other") == 0
     shown.page.mouse.click(distances["x"] + 46 + (distances["width"] - 58) / 2, distances["y"] + 100)
     assert shown.state("other") == 30
-    shown.page.mouse.click(waves["x"] + 46 + (waves["width"] - 58) * 11.5 / 16, waves["y"] + 50)
+    shown.page.mouse.click(waves["x"] + 76 + (waves["width"] - 88) * 11.5 / 16, waves["y"] + 50)
     assert shown.state("pair") == 11
     assert [shown.pixels(i) == before[i] for i in range(4)] == [False] * 4
 
@@ -288,11 +331,65 @@ def test_it_fits_a_phone_and_works_without_a_kernel(rotary, show):
     shown = show(rotary, live=False)
     shown.page.set_viewport_size({"width": 360, "height": 700})
     shown.page.wait_for_function(  # drawn for this width, not squeezed into it
-        "() => [...document.querySelectorAll('canvas')].every((c) => c.clientWidth < 330 && c.clientWidth === c.width)"
+        "() => [...document.querySelectorAll('canvas')].every((c) => c.clientWidth < 340 && c.clientWidth === c.width)"
     )
     assert shown.page.evaluate("() => document.documentElement.scrollWidth") <= 360
     shown.page.get_by_role("button", name="both 1 on").click()
     assert "Query at 4, turned by 23°" in shown.readout
+
+
+class Finger:
+    """One that touches the page. `trail` are the places it passes; it stays down until `lift`."""
+
+    def __init__(self, page):
+        self.session = page.context.new_cdp_session(page)
+
+    def trail(self, *places: tuple[float, float]) -> "Finger":
+        for i, (x, y) in enumerate(places):
+            self._send("touchMove" if i else "touchStart", [{"x": x, "y": y}])
+        return self
+
+    def lift(self) -> None:
+        self._send("touchEnd", [])
+
+    def _send(self, kind: str, points: list) -> None:
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+@pytest.fixture
+def touched(browser, explorer, theme):
+    """The widget on a telephone, and a finger."""
+    context = browser.new_context(has_touch=True, color_scheme=theme, viewport={"width": 400, "height": 800})
+    watched = Watched(context.new_page())
+    yield Shown(watched, explorer, live=True), Finger(watched.page)
+    context.close()
+    assert watched.requests == [] and watched.errors == []
+
+
+def test_a_finger_chooses_and_moves_but_scrolls_where_it_goes_up(touched):
+    shown, finger = touched
+
+    def chosen():
+        return [shown.state(name) for name in ("position", "other", "pair")]
+
+    def place(column, row):
+        box = shown.page.locator("canvas").nth(ENCODING).bounding_box()
+        return box["x"] + 66 + (column + 0.5) * (box["width"] - 76) / 64, box["y"] + 40 + (row + 0.5) * 166 / 16
+
+    finger.trail(place(20, 5)).lift()  # a tap
+    assert chosen() == [20, 16, 5]
+    finger.trail(*(place(column, 5) for column in range(20, 41, 4))).lift()  # sideways
+    assert chosen() == [40, 16, 5] and shown.page.evaluate("() => window.scrollY") == 0
+    x, y = place(5, 12)
+    finger.trail(*((x, y - 20 * i) for i in range(10)))  # up: the page scrolls, and the picture is left alone
+    shown.page.wait_for_function("() => window.scrollY > 50")
+    finger.lift()
+    assert chosen() == [40, 16, 5]
+    before = shown.page.evaluate("() => window.scrollY")
+    finger.trail(*((200, 700 - 20 * i) for i in range(10)))  # and so it does from anywhere else
+    shown.page.wait_for_function("(before) => window.scrollY > before + 50", arg=before)
+    finger.lift()
+    assert chosen() == [40, 16, 5]
 
 
 def test_it_ends_cleanly(explorer, show):

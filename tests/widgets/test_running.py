@@ -102,7 +102,9 @@ def assert_probabilities(run: Run, logits: torch.Tensor, ids: torch.Tensor, toke
     """Next tokens and loss are those of the logits."""
     order = logits[0, -1].argsort(descending=True)[:10].tolist()
     probabilities = logits[0, -1].softmax(-1)
-    assert [token for token, _ in run.next_tokens] == [tokenizer.decode([i]) or f"[{i}]" for i in order]
+    names = [tokenizer.decode([i]) or f"[{i}]" for i in order]
+    names = [f"{name} ({i})" if name == "\ufffd" else name for name, i in zip(names, order, strict=True)]
+    assert [token for token, _ in run.next_tokens] == names
     assert [p for _, p in run.next_tokens] == pytest.approx([probabilities[i].item() for i in order], abs=1e-5)
     assert run.loss == pytest.approx(cross_entropy(logits[0, :-1], ids[0, 1:]).item(), abs=1e-4)
 

@@ -132,6 +132,19 @@ def test_a_bad_value_is_refused_and_nothing_changes(playground, name, value, mes
     assert repr(playground) == before
 
 
+def test_what_goes_wrong_in_the_model_is_said_too_and_the_page_does_not_wait(playground):
+    def fail(module, given):
+        raise RuntimeError("out of memory")
+
+    hook = playground._model.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError):
+            playground.request = {"number": 7, "draw": 1}
+    finally:
+        hook.remove()
+    assert (playground.error, playground.answered) == ("out of memory", 7)
+
+
 def test_no_text_and_no_good_logits_are_refused_at_once(model):
     with pytest.raises(ValueError, match="text must not be empty"):
         SamplingPlayground(model, CharacterTokenizer(LETTERS), "")
@@ -166,11 +179,31 @@ def test_the_picture_shows_bars_outlines_and_cuts(playground):
     playground.top_k, playground.top_p = 24, 0.3
     ax = playground.figure.axes[0]
     filled, outlines = ([bar.get_width() for bar in container] for container in ax.containers)
-    assert len(filled) == len(outlines) == N_BARS + 1
+    assert len(filled) == len(outlines) == N_BARS + 2
+    assert filled[-1] == 0 < filled[0]
     assert sum(filled) == pytest.approx(1) and sum(outlines) == pytest.approx(1)
     assert [text.get_text() for text in ax.texts] == ["top-k 24 cuts here", "top-p 0.30 cuts here"]
-    assert [line.get_ydata()[0] for line in ax.lines] == [N_BARS, playground.kept[1] - 0.5]
-    assert ax.get_yticklabels()[-1].get_text() == "8 others"
+    assert [line.get_ydata()[0] for line in ax.lines] == [N_BARS + 0.5, playground.kept[1] - 0.5]
+    assert [label.get_text() for label in ax.get_yticklabels()][-2:] == ["4 others", "4 others"]
+
+
+CUTS_AMONG_OTHERS = (  # of 28 equal tokens, of which 20 have a row each
+    ({}, ["8 others"]),
+    ({"top_k": 20}, ["8 others"]),
+    ({"top_k": 21}, ["1 other", "7 others"]),
+    ({"top_p": 0.99}, ["8 others"]),  # 27.7 of 28, which is all
+    ({"top_p": 0.8}, ["3 others", "5 others"]),  # 22.4 of 28, which is 23
+    ({"top_k": 26, "top_p": 0.9}, ["4 others", "2 others", "2 others"]),  # 23.4 of 26
+    ({"top_k": 26, "top_p": 0.1}, ["6 others", "2 others"]),
+    ({"temperature": 0.0, "top_k": 26}, ["8 others"]),
+)
+
+
+@pytest.mark.parametrize("settings, others", CUTS_AMONG_OTHERS)
+def test_a_cut_among_the_others_goes_between_two_rows(settings, others):
+    ax = SamplingPlayground.from_logits(torch.zeros(28), list(LETTERS), **settings).figure.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()][N_BARS:] == others
+    assert all((line.get_ydata()[0] + 0.5).is_integer() for line in ax.lines)
 
 
 # ---------------------------------------------------------------- in a browser
@@ -236,6 +269,19 @@ def test_sliders_cut_and_the_readout_tells(of_logits, show):
     assert [shown.state(name) for name in ("temperature", "top_k", "top_p")] == [1, 0, 1]
 
 
+def test_a_cut_among_the_others_goes_between_two_rows_on_the_page_too(show):
+    shown = show(SamplingPlayground.from_logits(torch.zeros(28), list(LETTERS)))
+    shown.page.locator("canvas").focus()
+    for settings, others in CUTS_AMONG_OTHERS:
+        shown.put(**{"temperature": 1.0, "top_k": 0, "top_p": 1.0} | settings)
+        shown.press("End")
+        said = [shown.readout.split(":")[0]]
+        for _ in others:
+            shown.press("ArrowUp")
+            said.append(shown.readout.split(":")[0])
+        assert said[::-1][1:] == others and "other" not in said[-1]
+
+
 def test_values_from_python_arrive_between_the_sliders_steps(playground, show):
     shown = show(playground)
     shown.put(top_k=23, temperature=2.22)
@@ -252,7 +298,7 @@ def test_keys_and_clicks_choose_a_bar_and_the_page_stays(playground, show):
     shown.press("End", "ArrowDown")
     assert shown.readout.startswith("8 others: the model gives them")
     assert shown.page.evaluate("() => window.scrollY") == 0
-    shown.page.locator("canvas").click(position={"x": 300, "y": 44 + 5 * 20 + 10})
+    shown.page.locator("canvas").click(position={"x": 300, "y": 46 + 5 * 24 + 12})
     assert shown.readout.startswith(f"{names[5]}: ")
 
 
@@ -306,6 +352,41 @@ def test_a_late_answer_does_not_write_over_what_is_typed(playground, show):
     shown.page.wait_for_function("() => window.model.get('request').number === 2")
     shown.put(text="one", answered=1)
     assert box.input_value() == "two" and "The model is reading …" in shown.readout
+
+
+def test_a_finger_chooses_a_row_and_scrolls_the_page(playground, show, watched):
+    watched.page.set_viewport_size({"width": 360, "height": 1200})
+    shown = show(playground)
+    box = shown.page.locator("canvas").bounding_box()
+    for row in (3, 4):
+        for y in (1, 23):  # a row is 24 pixels high
+            shown.swipe((box["x"] + 150, box["y"] + 46 + 24 * row + y))
+            name = LETTERS[playground.ids[row]].replace(" ", "␣").replace("\n", "⏎")
+            assert shown.readout.startswith(f"{name}: "), (row, y)
+    shown.swipe((box["x"] + 150, box["y"] + 300), (box["x"] + 150, box["y"] + 100))
+    assert shown.scrolled() > 100
+    assert shown.smallest_target() >= 24
+
+
+def test_a_hundred_percent_are_drawn_whole(of_logits, show):
+    """Nothing is drawn in the last pixels at the right, so nothing is cut off there."""
+    of_logits.temperature = 0.0
+    shown = show(of_logits)
+    shown.page.locator("canvas").focus()
+    shown.press("End")  # the row that is marked is another one
+    assert shown.page.locator("canvas").evaluate(
+        """(canvas) => {
+          const pen = canvas.getContext("2d");
+          return [...pen.getImageData(canvas.width - 3, 46, 3, 24).data].every((channel) => channel === 0);
+        }"""
+    )
+
+
+def test_text_from_right_to_left_does_not_turn_the_sentence(show):
+    playground = SamplingPlayground.from_logits([1.0, 0.0], [" שלום", "b"], text="שלום")
+    assert "after “\u2068שלום\u2069” come \u2068␣שלום\u2069 73%, b 27%" in repr(playground)
+    shown = show(playground)
+    assert shown.readout.startswith("\u2068␣שלום\u2069: the model gives it 73.1%")
 
 
 def test_a_long_text_stays_few_nodes(playground, show):

@@ -109,6 +109,40 @@ def test_a_bar_is_dragged_and_stops_at_the_end(playground, show):
     assert shown.pixels() != before
 
 
+def test_a_finger_drags_a_score_and_scrolls_the_page_elsewhere(playground, show, watched):
+    watched.page.set_viewport_size({"width": 360, "height": 600})
+    shown = show(playground)
+    box = shown.page.locator("canvas").bounding_box()
+    x, y = box["x"] + 102, box["y"]
+    shown.swipe((x, y + 110), (x, y + 72))  # up from 0, half the way to the end
+    assert shown.state("scores")[0] == pytest.approx(2, abs=0.1)
+    shown.swipe((x, y + 72), (x, y + 148))
+    assert shown.state("scores") == [pytest.approx(-2, abs=0.1), 1, 0]
+    assert shown.page.evaluate("() => window.scrollY") == 0
+    before = shown.state("scores")
+    for place in ((x, y + 330), (box["x"] + 10, y + 150)):  # a weight; left of the bars
+        shown.page.evaluate("() => window.scrollTo(0, 0)")
+        shown.swipe(place, (place[0], place[1] - 100))
+        assert shown.scrolled() > 50
+    assert shown.state("scores") == before
+    assert shown.smallest_target() >= 24
+
+
+def test_a_score_of_zero_has_a_handle_and_no_bar(show):
+    """Beside the round handle there is nothing but the axis."""
+    shown = show(SoftmaxPlayground([0.0, -4.0], masked=[1]))
+    pixels = shown.page.locator("canvas").evaluate(
+        """(canvas) => {
+          const { data } = canvas.getContext("2d").getImageData(0, 110 + 2, canvas.width, 1); // a little below 0
+          return [102, 102 + 22, 102 + 40, 202, 202 + 22, 202 + 40].map((x) => data.slice(4 * x, 4 * x + 4).join());
+        }"""
+    )
+    handle, beside, paper = pixels[:3]
+    assert handle != beside == paper
+    bar, still_bar, paper = pixels[3:]
+    assert bar == still_bar != paper
+
+
 @pytest.mark.parametrize("n_tokens", [2, 8])
 def test_it_fits_a_narrow_page(n_tokens, show, watched):
     watched.page.set_viewport_size({"width": 360, "height": 800})
@@ -126,6 +160,14 @@ def test_start_again_brings_everything_back(playground, show):
     assert shown.state("temperature") == pytest.approx(math.exp(1.5), rel=0.01) and shown.state("masked") == [0]
     shown.page.get_by_role("button", name="start again").click()
     assert [shown.state(name) for name in ("scores", "temperature", "masked")] == [[2.0, 1.0, 0.0], 1.0, []]
+
+
+def test_a_label_from_right_to_left_does_not_turn_the_sentence(show):
+    playground = SoftmaxPlayground([1.0, 0.0], labels=["שלום 2", "b"])
+    assert repr(playground).startswith("SoftmaxPlayground: weights \u2068שלום 2\u2069 0.73, b 0.27")
+    shown = show(playground)
+    assert shown.readout.startswith("\u2068שלום 2\u2069: score 1.0, weight 0.731.")
+    assert shown.page.get_by_role("button", name="mask").inner_text() == "mask “\u2068שלום 2\u2069”"
 
 
 def test_it_works_without_a_kernel_too(playground, show):

@@ -284,8 +284,14 @@ def test_the_stored_picture_is_the_finished_one(monkeypatch):
         def update(self, board):
             shown.append(repr(board))
 
-    monkeypatch.setattr(training_dashboard, "display", lambda board, display_id: shown.append(repr(board)) or Handle())
-    run(TrainingDashboard(6), new_model())
+    def display(board, display_id):
+        shown.append(repr(board))
+        assert "image/png" not in board._repr_mimebundle_()[0]  # it would only cost time
+        return Handle()
+
+    monkeypatch.setattr(training_dashboard, "display", display)
+    run(board := TrainingDashboard(6), new_model())
+    assert "image/png" in board._repr_mimebundle_()[0]
     assert [text.split(", held-out")[0] for text in shown] == [
         "TrainingDashboard: training, 0 of 6 steps",
         "TrainingDashboard: finished, 6 of 6 steps",
@@ -364,7 +370,16 @@ def test_the_page_says_where_the_run_is(show):
     assert shown.page.locator("p").first.inner_text() == "Training: step 400 of 400 · training loss 399"
     assert shown.readout == "Held-out loss at step 400: 0.0025 nats per token, below “bigram”."
     shown.put(status="interrupted at step 400: OSError: disk full")
-    assert shown.page.locator("p").first.inner_text().startswith("Interrupted at step 400: OSError: disk full of 400")
+    said = shown.page.locator("p").first.inner_text()
+    assert said == "Interrupted at step 400 of 400 · training loss 399\nOSError: disk full"
+
+
+def test_before_the_first_step_it_says_so(show):
+    shown = show(TrainingDashboard(60_000, baselines={"uniform": 2.4}))
+    assert shown.page.locator("p").first.inner_text() == "Not started: step 0 of 60,000"
+    assert shown.readout == "No held-out loss has been measured yet."
+    hint = shown.page.locator(".note").inner_text()
+    assert hint == "Click the losses, then ← → choose a step (with Shift 20 at a time)."
 
 
 def test_news_is_drawn_as_it_comes(show):
@@ -406,7 +421,7 @@ def test_a_step_is_chosen_by_keys_and_by_hand(show):
     shown.press("Escape")
     assert shown.readout.startswith("Held-out loss")
     box = canvas.bounding_box()
-    shown.page.mouse.move(box["x"] + 44 + (box["width"] - 56) / 2, box["y"] + 100)
+    shown.page.mouse.move(box["x"] + 46 + (box["width"] - 58) / 2, box["y"] + 100)
     shown.settle()
     assert int(shown.readout.split()[1].rstrip(":")) in range(198, 204)
     shown.page.mouse.move(box["x"], box["y"] + 2000)
@@ -434,6 +449,11 @@ def test_the_evaluations_can_be_gone_through(show, live):
     shown.press("ArrowLeft")
     assert shown.state("shown") == 3 and slider.get_attribute("aria-valuetext") == "step 300"
     assert "ab, 3 times" in shown.page.locator("li[aria-current=true]").inner_text() and shown.pixels(0) != at_end
+    shown.page.locator("canvas").first.focus()
+    shown.press("ArrowUp", "ArrowUp", "ArrowDown")
+    assert shown.state("shown") == 2
+    shown.press("ArrowUp", "ArrowUp", "ArrowUp")
+    assert shown.state("shown") == 0  # the first
     shown.page.locator("li").nth(1).click()
     assert shown.state("shown") == 1 and slider.get_attribute("aria-valuetext") == "step 100"
     slider.focus()
@@ -473,8 +493,10 @@ def test_it_is_small_however_long_the_run(show):
 
 def test_it_fits_a_narrow_page(show, watched):
     watched.page.set_viewport_size({"width": 360, "height": 800})
-    shown = show(stand_in())
+    shown = show(stand_in(steps=60_000))
     assert shown.page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    box, root = (shown.page.locator(place).bounding_box() for place in ("label output", ".tlab"))
+    assert box["x"] + box["width"] <= root["x"] + root["width"]
     # Drawn as wide as it is shown, so that its letters keep their size.
     drawn, seen = shown.page.locator("canvas").first.evaluate("(c) => [c.style.width, getComputedStyle(c).width]")
     assert drawn == seen

@@ -1,21 +1,32 @@
-import { COLOURS, DIVERGING, SCALE, bytesOf, colour, fixed, floats, inflate, inkOn, make, makeButton, makeCanvas, makeChoice, makeReadout, makeRoot, makeSlider, makeTextBox, makeToggle, onKeys, put, signed, themeOf, visible, watch } from "./shared.js";
+import { COLOURS, DIVERGING, SCALE, bytesOf, colour, fixed, floats, inflate, inkOn, make, makeButton, makeCanvas, makeChoice, makeReadout, makeRequests, makeRoot, makeSlider, makeToggle, onKeys, put, signed, themeOf, visible, watch } from "./shared.js";
 
-const FONT = "system-ui, sans-serif";
-const LETTERS = 12; // px: the smallest text that a projector shows
+const fontOf = (size, weight = "") => `${weight} ${size}px system-ui, sans-serif`;
+const FONT = fontOf(12); // the smallest text that a projector shows
 const NO_TOKEN = "The filter lets no token through.";
 const THUMBNAIL = 32; // as in attention_explorer.py
+const [QUERY, KEY] = [COLOURS[1], COLOURS[0]];
 
 const cells = (causal, queries, keys) => (causal ? (queries * (queries + 1)) / 2 : queries * keys);
 const small = (n) => Math.min(n, THUMBNAIL);
+const named = ([layer, head]) => `layer ${layer}, head ${head}`;
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 
 function onPointer(element, actions) {
   for (const [type, action] of Object.entries(actions)) element.addEventListener(type, action);
 }
 
-function write(context, align, ...place) {
-  context.textAlign = align;
-  context.fillText(...place);
+function write(pen, align, ...place) {
+  pen.textAlign = align;
+  pen.fillText(...place);
+}
+
+/** A frame that can be seen on every colour of the scale. */
+function frame(pen, style, ...box) {
+  for (const [stroke, width] of [["white", 5], [style, 2.5]]) {
+    pen.strokeStyle = stroke;
+    pen.lineWidth = width;
+    pen.strokeRect(...box);
+  }
 }
 
 /**
@@ -64,11 +75,12 @@ function render({ model, el }) {
   let layers = new Map(); // "kind/model/layer" → { steps, causal }: the patterns that have come, as roots in 255 steps
   let thumbnails = null; // the small pictures, where not all patterns come at once
   let exact = new Map(); // "kind/layer/head" → the numbers of one head
-  let decoding = 0, version = -1, pointed = null, pointedHead = null, waiting = false, edits = 0, timer = 0;
+  let decoding = 0, version = -1, pointed = null, pointedHead = null, running = false, timer = 0;
 
   // ---------------------------------------------------------------- the numbers
 
   const side = () => get("sides")[get("kind")];
+  const here = () => [get("layer"), get("head")];
   const size = () => [side().queries.length, side().keys.length];
 
   async function decode() {
@@ -85,7 +97,7 @@ function render({ model, el }) {
       start += heads[layer] * each;
     }
     thumbnails = pooled;
-    waiting = false;
+    running = false;
     pictures.clear();
     root.dataset.version = String(version);
     show();
@@ -127,17 +139,16 @@ function render({ model, el }) {
       ? (i, j) => (j > i ? 0 : steps[start + (i * (i + 1)) / 2 + j])
       : (i, j) => steps[start + i * keys + j];
     const numbers = detailOf(layer, number)?.patterns[which];
-    return { step, at: numbers ? (i, j) => numbers[i * keys + j] : (i, j) => (step(i, j) / 255) ** 2, exact: Boolean(numbers) };
+    return { causal, step, at: numbers ? (i, j) => numbers[i * keys + j] : (i, j) => (step(i, j) / 255) ** 2, exact: Boolean(numbers) };
   }
 
   /** What is side by side: one head; or two, and their difference. */
   function panels() {
-    const [layer, number, pinned, models] = [get("layer"), get("head"), get("pinned"), get("models")];
-    const name = (l, h) => `layer ${l}, head ${h}`;
-    const first = { title: models.length > 1 ? `${models[0]}: ${name(layer, number)}` : name(layer, number), ...head(0, layer, number) };
+    const [selected, pinned, models] = [here(), get("pinned"), get("models")];
+    const first = { title: (two ? `${models[0]}: ` : "") + named(selected), ...head(0, ...selected) };
     let second = null;
-    if (pinned.length) second = { title: `compared with ${name(...pinned)}`, ...head(0, ...pinned) };
-    else if (models.length > 1) second = { title: `${models[1]}: ${name(layer, number)}`, ...head(1, layer, number) };
+    if (pinned.length) second = { title: `compared with ${named(pinned)}`, ...head(0, ...pinned) };
+    else if (two) second = { title: `${models[1]}: ${named(selected)}`, ...head(1, ...selected) };
     if (!second) return [first];
     const at = (i, j) => first.at(i, j) - second.at(i, j);
     const difference = first.step && second.step && { at, step: (i, j) => clamp(Math.round(127.5 + 127.5 * at(i, j)), 0, 255) };
@@ -181,8 +192,8 @@ function render({ model, el }) {
     const [queries, keys] = size();
     const most = small(cell - 2);
     const canvas = make("canvas", { width: Math.max(...heads) * cell, height: heads.length * cell });
-    const context = canvas.getContext("2d");
-    context.imageSmoothingEnabled = false;
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingEnabled = false;
     let start = thumbnails ? thumbnailStart() : 0;
     heads.forEach((n, layer) => {
       for (let number = 0; number < n; number++) {
@@ -193,7 +204,7 @@ function render({ model, el }) {
         const colourAt = thumbnails ? (i, j) => a[from + i * columns + j]
           : b ? (i, j) => clamp(Math.round(127.5 + 127.5 * (a.at(i, j) - b.at(i, j))), 0, 255) : a.step;
         const tiny = picture(rows, columns, colourAt, b ? DIVERGING : SCALE, most, b ? 127 : 0);
-        context.drawImage(tiny, number * cell + 1, layer * cell + 1, cell - 2, cell - 2);
+        pen.drawImage(tiny, number * cell + 1, layer * cell + 1, cell - 2, cell - 2);
       }
     });
     return canvas;
@@ -209,36 +220,36 @@ function render({ model, el }) {
     return start;
   }
 
-  function drawGrid(context) {
+  function drawGrid(pen) {
     if (version < 0) return;
     const { ink, paper } = themeOf(root);
     const { heads } = side();
-    context.font = `${LETTERS}px ${FONT}`;
-    context.fillStyle = ink;
-    context.textBaseline = "middle";
-    write(context, "left", two && !thumbnails ? "layers × heads: first − second" : "layers × heads", 0, 8);
+    pen.font = FONT;
+    pen.fillStyle = ink;
+    pen.textBaseline = "middle";
+    write(pen, "left", `layers × heads${two && !thumbnails ? ": first − second" : ""}`, 0, 8);
     const every = Math.ceil(18 / cell);
-    for (let h = 0; h < Math.max(...heads); h += every) write(context, "center", h, gridLeft + (h + 0.5) * cell, gridTop - 9);
-    for (let l = 0; l < heads.length; l += every) write(context, "right", l, gridLeft - 6, gridTop + (l + 0.5) * cell);
-    context.drawImage(cached(["grid", version, get("kind"), cell, layers.size].join(), gridPicture), gridLeft, gridTop);
+    for (let h = 0; h < Math.max(...heads); h += every) write(pen, "center", h, gridLeft + (h + 0.5) * cell, gridTop - 9);
+    for (let l = 0; l < heads.length; l += every) write(pen, "right", l, gridLeft - 6, gridTop + (l + 0.5) * cell);
+    pen.drawImage(cached(["grid", version, get("kind"), cell, layers.size].join(), gridPicture), gridLeft, gridTop);
     const outline = ([l, h], style, width) => {
-      context.strokeStyle = style;
-      context.lineWidth = width;
-      context.strokeRect(gridLeft + h * cell + width / 2 - 1, gridTop + l * cell + width / 2 - 1, cell - width + 2, cell - width + 2);
+      pen.strokeStyle = style;
+      pen.lineWidth = width;
+      pen.strokeRect(gridLeft + h * cell + width / 2 - 1, gridTop + l * cell + width / 2 - 1, cell - width + 2, cell - width + 2);
     };
     for (const [l, h] of get("ablated")) {
       const [x, y] = [gridLeft + h * cell, gridTop + l * cell];
-      context.fillStyle = paper;
-      context.globalAlpha = 0.75;
-      context.fillRect(x + 1, y + 1, cell - 2, cell - 2);
-      context.globalAlpha = 1;
-      context.fillStyle = ink;
-      context.font = `bold ${cell}px ${FONT}`;
-      write(context, "center", "×", x + cell / 2, y + cell / 2);
+      pen.fillStyle = paper;
+      pen.globalAlpha = 0.75;
+      pen.fillRect(x + 1, y + 1, cell - 2, cell - 2);
+      pen.globalAlpha = 1;
+      pen.fillStyle = ink;
+      pen.font = fontOf(cell, "bold");
+      write(pen, "center", "×", x + cell / 2, y + cell / 2);
     }
     if (pointedHead) outline(pointedHead, ink, 1);
     if (get("pinned").length) outline(get("pinned"), COLOURS[2], 3);
-    outline([get("layer"), get("head")], COLOURS[1], 3);
+    outline(here(), COLOURS[1], 3);
   }
 
   const headAt = (event) => {
@@ -269,6 +280,20 @@ function render({ model, el }) {
     c: pin,
   });
 
+  // ---------------------------------------------------------------- pointing at tokens
+
+  const point = (at) => {
+    if (at?.query === pointed?.query && at?.key === pointed?.key) return;
+    pointed = at;
+    show();
+  };
+  const select = (at) => { pointed = null; put(model, at ?? {}); };
+  const onTokens = (element, at) => onPointer(element, {
+    pointermove: (event) => point(at(event)),
+    pointerleave: () => point(null),
+    click: (event) => select(at(event)),
+  });
+
   // ---------------------------------------------------------------- the text, coloured by what the query looks at
 
   const strip = makeCanvas({ label: "Text: each token as bright as the chosen query's weight on it. Arrow keys choose the query.", width: 700, height: 30, draw: drawStrip });
@@ -276,15 +301,15 @@ function render({ model, el }) {
 
   /** The places of the tokens, line by line; of a long text those around the query. */
   function layStrip() {
-    const context = strip.element.getContext("2d");
-    context.font = `14px ${FONT}`;
+    const pen = strip.element.getContext("2d");
+    pen.font = fontOf(14);
     const tokens = side().keys, width = strip.size.width;
     const middle = isSelf() ? get("query") : get("key");
     const first = clamp(middle - 40, 0, Math.max(0, tokens.length - 80));
     boxes = [];
     let x = 0, y = 0;
     for (let token = first; token < Math.min(first + 80, tokens.length); token++) {
-      const wide = Math.min(context.measureText(visible(tokens[token])).width + 8, width);
+      const wide = Math.min(pen.measureText(visible(tokens[token])).width + 8, width);
       if (x + wide > width) [x, y] = [0, y + 26];
       boxes.push({ token, x, y, width: wide });
       x += wide + 2;
@@ -294,25 +319,20 @@ function render({ model, el }) {
 
   const isSelf = () => side().queries === side().keys || side().queries.join("\n") === side().keys.join("\n");
 
-  function drawStrip(context) {
+  function drawStrip(pen) {
     const panel = panels()[0];
     if (!panel.at) return;
     const { query, key } = chosen();
-    const { ink } = themeOf(root);
-    context.font = `14px ${FONT}`;
-    context.textBaseline = "middle";
+    pen.font = fontOf(14);
+    pen.textBaseline = "middle";
     for (const { token, x, y, width } of boxes) {
       const shade = Math.sqrt(panel.at(query, token));
-      context.fillStyle = colour(shade);
-      context.fillRect(x, y, width, 23);
-      context.fillStyle = inkOn(shade);
-      context.fillText(visible(side().keys[token]), x + 4, y + 12, width - 6);
-      context.lineWidth = 3;
+      pen.fillStyle = colour(shade);
+      pen.fillRect(x, y, width, 23);
+      pen.fillStyle = inkOn(shade);
+      pen.fillText(visible(side().keys[token]), x + 4, y + 12, width - 6);
       const own = isSelf() && token === query;
-      if (own || token === key) {
-        context.strokeStyle = own ? COLOURS[1] : ink;
-        context.strokeRect(x + 1.5, y + 1.5, width - 3, 20);
-      }
+      if (own || token === key) frame(pen, own ? QUERY : KEY, x + 1.5, y + 1.5, width - 3, 20);
     }
   }
   const tokenAt = (event) => {
@@ -320,11 +340,7 @@ function render({ model, el }) {
     return boxes.find((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + 26)?.token;
   };
   const withToken = (token) => (token === undefined ? null : { query: get("query"), key: get("key"), [isSelf() ? "query" : "key"]: token });
-  onPointer(strip.element, {
-    pointermove: (event) => point(withToken(tokenAt(event))),
-    pointerleave: () => point(null),
-    click: (event) => select(withToken(tokenAt(event))),
-  });
+  onTokens(strip.element, (event) => withToken(tokenAt(event)));
   const step = (by) => () => (isSelf() ? move(by, 0) : move(0, by));
   onKeys(strip.element, { ArrowLeft: step(-1), ArrowRight: step(1), ArrowUp: step(-1), ArrowDown: step(1) });
 
@@ -333,118 +349,121 @@ function render({ model, el }) {
   const main = makeCanvas({ label: "One head", width: 640, height: 420, draw: drawMain });
   let areas = []; // where the pointer finds a query or a key: { x, y, width, height, find(x, y) }
 
-  function drawMain(context, width, height) {
+  function drawMain(pen, width, height) {
     areas = [];
     const shown = panels();
     const all = ["kind", "layer", "head", "pinned", "filter"].map(get);
     for (const panel of shown) panel.name = [panel.title, panel.exact, version, ...all].join(); // all that its pictures depend on
     const { ink } = themeOf(root);
-    context.font = `${LETTERS}px ${FONT}`;
-    context.fillStyle = ink;
-    context.textBaseline = "middle";
+    pen.font = FONT;
+    pen.fillStyle = ink;
+    pen.textBaseline = "middle";
     if (shown.some((panel) => !panel.at)) {
-      context.fillText(missing(), 10, 20);
+      pen.fillText(missing(), 10, 20);
       return;
     }
-    if (get("view") === "scores") return drawScores(context, width, height);
+    if (get("view") === "scores") return drawScores(pen, width, height);
     const gap = 14, each = (width - gap * (shown.length - 1)) / shown.length;
     shown.forEach((panel, i) => {
-      context.save();
-      context.translate(i * (each + gap), 0);
-      context.font = `bold 13px ${FONT}`;
-      context.fillStyle = ink;
-      write(context, "left", panel.title, 0, 9, each);
-      context.font = `${LETTERS}px ${FONT}`;
-      (get("view") === "lines" ? drawLines : drawHeatmap)(context, panel, i * (each + gap), each, height);
-      context.restore();
+      pen.save();
+      pen.translate(i * (each + gap), 0);
+      pen.font = fontOf(13, "bold");
+      pen.fillStyle = ink;
+      write(pen, "left", panel.title, 0, 9, each);
+      pen.font = FONT;
+      (get("view") === "lines" ? drawLines : drawHeatmap)(pen, panel, i * (each + gap), each, height);
+      pen.restore();
     });
-    drawLegend(context, width, height, shown.length > 1);
+    drawLegend(pen, width, height, shown.length > 1);
   }
 
-  function drawLegend(context, width, height, withDifference) {
+  function drawLegend(pen, width, height, withDifference) {
     const { ink } = themeOf(root);
-    const y = height - 16, wide = Math.min(150, width / 2 - 70);
+    const y = height - 27, wide = Math.min(150, width / 2 - 70);
     const scale = (left, low, high, colourOf) => {
-      context.fillStyle = ink;
-      write(context, "right", low, left - 5, y);
-      write(context, "left", high, left + wide + 5, y);
+      pen.fillStyle = ink;
+      write(pen, "right", low, left - 5, y);
+      write(pen, "left", high, left + wide + 5, y);
       for (let x = 0; x < wide; x++) {
-        context.fillStyle = colourOf(x / wide);
-        context.fillRect(left + x, y - 6, 1.5, 12);
+        pen.fillStyle = colourOf(x / wide);
+        pen.fillRect(left + x, y - 6, 1.5, 12);
       }
     };
-    scale(62, "weight 0", "1   (marks: 0.1, 0.5)", colour);
-    context.fillStyle = ink;
-    for (const weight of [0.1, 0.5]) context.fillRect(62 + wide * Math.sqrt(weight), y - 9, 1, 18);
+    scale(62, "weight 0", "1", colour);
+    pen.fillStyle = ink;
+    for (const weight of [0.1, 0.5]) {
+      const x = 62 + wide * Math.sqrt(weight);
+      pen.fillRect(x, y - 8, 1, 18);
+      write(pen, "center", weight, x, y + 18);
+    }
     if (withDifference) scale(width - wide - 26, "−1", "+1", (t) => signed(2 * t - 1));
   }
 
-  /** Where there is no room for all names: every so many, and the selected one with some room around it. */
-  const hasName = (places, i, selected, unit) =>
-    unit >= 13 || places[i] === selected || (i % Math.ceil(16 / unit) === 0 && Math.abs(i - places.indexOf(selected)) * unit > 14);
+  const labelWidth = (pen, tokens, places) =>
+    clamp(Math.max(...places.slice(0, 200).map((i) => pen.measureText(visible(tokens[i])).width)) + 8, 40, 96);
 
-  const labelWidth = (context, tokens, places) =>
-    clamp(Math.max(...places.slice(0, 200).map((i) => context.measureText(visible(tokens[i])).width)) + 8, 24, 96);
+  /**
+   * The names of tokens that are `unit` pixels apart; `moveTo` brings the pen to each. Where there is no room for all:
+   * every so many, and the selected one with some room around it.
+   */
+  function names(pen, tokens, places, selected, unit, align, most, moveTo) {
+    places.forEach((token, i) => {
+      const alone = i % Math.ceil(16 / unit) === 0 && Math.abs(i - places.indexOf(selected)) * unit > 14;
+      if (unit < 13 && token !== selected && !alone) return;
+      pen.save();
+      pen.font = fontOf(12, token === selected ? "bold" : "");
+      moveTo(i);
+      write(pen, align, visible(tokens[token]), 0, 0, most);
+      pen.restore();
+    });
+  }
 
-  function drawHeatmap(context, panel, offset, width, height) {
-    const { ink } = themeOf(root);
+  function sideNames(pen, queryX, keyX, y) {
+    pen.font = fontOf(12, "bold");
+    pen.fillStyle = QUERY;
+    write(pen, "right", "query", queryX, y);
+    pen.fillStyle = KEY;
+    write(pen, keyX > queryX ? "left" : "right", "key", keyX, y - (keyX > queryX ? 0 : 15));
+    pen.fillStyle = themeOf(root).ink;
+  }
+
+  function drawHeatmap(pen, panel, offset, width, height) {
     const [rows, columns] = [kept(side().queries), kept(side().keys)];
-    if (!rows.length || !columns.length) return context.fillText(NO_TOKEN, 0, 40);
-    const left = labelWidth(context, side().queries, rows), top = 24 + labelWidth(context, side().keys, columns);
-    const unit = Math.min((width - left - 2) / columns.length, (height - top - 34) / rows.length, 34);
+    if (!rows.length || !columns.length) return pen.fillText(NO_TOKEN, 0, 40);
+    const left = labelWidth(pen, side().queries, rows), top = 24 + labelWidth(pen, side().keys, columns);
+    const unit = Math.min((width - left - 2) / columns.length, (height - top - 46) / rows.length, 34);
     const [w, h] = [unit * columns.length, unit * rows.length];
     const most = Math.max(1, Math.floor(Math.max(w, h) * (window.devicePixelRatio || 1)));
     const image = cached(`${unit} ${panel.name}`, () => picture(rows.length, columns.length, (i, j) => panel.step(rows[i], columns[j]),
       panel.isDifference ? DIVERGING : SCALE, most, panel.isDifference ? 127 : 0));
-    context.imageSmoothingEnabled = false;
-    context.drawImage(image, left, top, w, h);
-    context.fillStyle = ink;
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(image, left, top, w, h);
     const { query, key } = chosen();
-    context.textAlign = "right";
-    rows.forEach((i, row) => {
-      if (!hasName(rows, row, query, unit)) return;
-      context.font = `${i === query ? "bold " : ""}${LETTERS}px ${FONT}`;
-      context.fillText(visible(side().queries[i]), left - 4, top + (row + 0.5) * unit, left - 4);
-    });
-    columns.forEach((j, column) => {
-      if (!hasName(columns, column, key, unit)) return;
-      context.save();
-      context.font = `${j === key ? "bold " : ""}${LETTERS}px ${FONT}`;
-      context.translate(left + (column + 0.5) * unit, top - 4);
-      context.rotate(-Math.PI / 2);
-      write(context, "left", visible(side().keys[j]), 0, 0, top - 26);
-      context.restore();
+    sideNames(pen, left - 4, left - 4, top - 6);
+    names(pen, side().queries, rows, query, unit, "right", left - 4, (row) => pen.translate(left - 4, top + (row + 0.5) * unit));
+    names(pen, side().keys, columns, key, unit, "left", top - 26, (column) => {
+      pen.translate(left + (column + 0.5) * unit, top - 4);
+      pen.rotate(-Math.PI / 2);
     });
     const [row, column] = [rows.indexOf(query), columns.indexOf(key)];
-    context.strokeStyle = COLOURS[1];
-    context.lineWidth = 2;
-    if (row >= 0) context.strokeRect(left, top + row * unit, w, Math.max(unit, 2));
-    if (column >= 0) context.strokeRect(left + column * unit, top, Math.max(unit, 2), h);
+    if (column >= 0) frame(pen, KEY, left + column * unit, top, Math.max(unit, 2), h);
+    if (row >= 0) frame(pen, QUERY, left, top + row * unit, w, Math.max(unit, 2));
     areas.push({ x: offset + left, y: top, width: w, height: h, find: (x, y) => ({ query: rows[clamp(Math.floor(y / unit), 0, rows.length - 1)], key: columns[clamp(Math.floor(x / unit), 0, columns.length - 1)] }) });
   }
 
-  function drawLines(context, panel, offset, width, height) {
+  function drawLines(pen, panel, offset, width, height) {
     const { ink } = themeOf(root);
     const [rows, columns] = [kept(side().queries), kept(side().keys)];
-    if (!rows.length || !columns.length) return context.fillText(NO_TOKEN, 0, 40);
-    const top = 46, bottom = height - 40;
-    const [left, right] = [Math.min(labelWidth(context, side().queries, rows), width * 0.3), width - Math.min(labelWidth(context, side().keys, columns), width * 0.3)];
+    if (!rows.length || !columns.length) return pen.fillText(NO_TOKEN, 0, 40);
+    const top = 46, bottom = height - 52;
+    const [left, right] = [Math.min(labelWidth(pen, side().queries, rows), width * 0.3), width - Math.min(labelWidth(pen, side().keys, columns), width * 0.3)];
     const spacing = (n) => Math.min((bottom - top) / n, 24);
     const y = (i, n) => top + (i + 0.5) * spacing(n);
     const { query, key } = chosen();
-    context.fillStyle = ink;
-    write(context, "right", "query", left - 4, 32);
-    write(context, "left", "key", right + 4, 32);
-    const label = (places, tokens, selected, x) => places.forEach((token, i) => {
-      const space = spacing(places.length);
-      if (!hasName(places, i, selected, space)) return;
-      context.font = `${token === selected ? "bold " : ""}${LETTERS}px ${FONT}`;
-      context.fillText(visible(tokens[token]), x, y(i, places.length), left - 4);
-    });
-    context.textAlign = "right";
-    label(rows, side().queries, query, left - 4);
-    context.textAlign = "left";
-    label(columns, side().keys, key, right + 4);
+    sideNames(pen, left - 4, right + 4, 32);
+    for (const [tokens, places, selected, align, x] of [[side().queries, rows, query, "right", left - 4], [side().keys, columns, key, "left", right + 4]]) {
+      names(pen, tokens, places, selected, spacing(places.length), align, left - 4, (i) => pen.translate(x, y(i, places.length)));
+    }
     // Lines of one strength are one stroke: a few strokes however many lines. The chosen query's own come last.
     const buckets = 6;
     const draw = (lines, strength, style) => {
@@ -455,16 +474,16 @@ function render({ model, el }) {
         path.lineTo(right - 2, y(column, columns.length));
       }
       paths.forEach((pair, i) => pair.forEach((path, negative) => {
-        context.globalAlpha = clamp(strength * Math.sqrt((i + 0.7) / buckets), 0, 1);
-        context.lineWidth = 1 + (3 * i) / buckets;
-        context.strokeStyle = panel.isDifference ? COLOURS[negative ? 0 : 1] : style;
-        context.stroke(path);
+        pen.globalAlpha = clamp(strength * Math.sqrt((i + 0.7) / buckets), 0, 1);
+        pen.lineWidth = 1 + (3 * i) / buckets;
+        pen.strokeStyle = panel.isDifference ? COLOURS[negative ? 0 : 1] : style;
+        pen.stroke(path);
       }));
-      context.globalAlpha = 1;
+      pen.globalAlpha = 1;
     };
     draw(cached(`lines ${panel.name}`, () => strongest(rows, columns, panel.at)), 0.5, ink);
     const own = rows.indexOf(query);
-    if (own >= 0) draw(columns.map((key, column) => [own, column, panel.at(query, key)]).filter(([, , weight]) => Math.abs(weight) > 0.004), 1, COLOURS[1]);
+    if (own >= 0) draw(columns.map((key, column) => [own, column, panel.at(query, key)]).filter(([, , weight]) => Math.abs(weight) > 0.004), 1, QUERY);
     areas.push({ x: offset, y: top, width, height: bottom - top, find: (x, py) => {
       const at = (places) => places[clamp(Math.floor(py / spacing(places.length)), 0, places.length - 1)];
       return x < width / 2 ? { query: at(rows), key: get("key") } : { query: get("query"), key: at(columns) };
@@ -472,18 +491,18 @@ function render({ model, el }) {
   }
 
   /** How one score comes about: query × key dimension by dimension, their sum, and its place among the other keys'. */
-  function drawScores(context, width, height) {
+  function drawScores(pen, width, height) {
     const { ink, faint } = themeOf(root);
     const { query, key } = chosen();
-    const entry = detailOf(get("layer"), get("head"));
-    context.font = `${LETTERS}px ${FONT}`;
-    context.fillStyle = ink;
-    context.textAlign = "left";
+    const entry = detailOf(...here());
+    pen.font = FONT;
+    pen.fillStyle = ink;
+    pen.textAlign = "left";
     if (!entry?.queries) {
-      const words = !get("details").some((one) => one.width) ? ["Only patterns were given, no queries and keys:", "a model that runs (AttentionExplorer.from_model) has them."]
-        : [model.alone ? `This page holds the vectors of layer ${get("details")[0].layer}, head ${get("details")[0].head} alone.` : "Fetching this head's vectors …"];
-      words.forEach((line, i) => context.fillText(line, 10, 20 + 18 * i));
-      return;
+      const [one] = get("details");
+      const words = !one?.width ? "Only patterns were given: queries and keys show how a score comes about."
+        : model.alone ? `This page holds the vectors of ${named([one.layer, one.head])} alone.` : "Fetching this head's vectors …";
+      return pen.fillText(words, 10, 20, width - 20);
     }
     const { width: d, scale } = entry;
     const weightOf = (j) => entry.patterns[0][query * size()[1] + j];
@@ -498,56 +517,61 @@ function render({ model, el }) {
     const products = Array.from(q, (x, i) => x * k[i]);
     const total = products.reduce((a, b) => a + b, 0);
     const left = 86, bar = (width - left - 4) / d;
-    const row = (values, top, name) => {
+    const row = (values, top, name, style) => {
       const limit = Math.max(...values.map(Math.abs), 1e-6);
-      context.fillStyle = ink;
-      write(context, "left", name, 0, top + high / 2 - 8, left - 6);
-      write(context, "left", `±${fixed(limit)}`, 0, top + high / 2 + 8, left - 6);
-      context.fillStyle = faint(0.3);
-      context.fillRect(left, top + high / 2, width - left, 1);
+      pen.fillStyle = ink;
+      write(pen, "left", name, 0, top + high / 2 - 8, left - 6);
+      write(pen, "left", `±${fixed(limit)}`, 0, top + high / 2 + 8, left - 6);
+      pen.fillStyle = faint(0.3);
+      pen.fillRect(left, top + high / 2, width - left, 1);
       values.forEach((value, i) => {
-        context.fillStyle = COLOURS[value < 0 ? 0 : 1];
+        pen.fillStyle = style;
         const tall = (Math.abs(value) / limit) * (high / 2);
-        context.fillRect(left + i * bar, top + high / 2 - (value > 0 ? tall : 0), Math.max(bar - 1, 0.8), tall);
+        pen.fillRect(left + i * bar, top + high / 2 - (value > 0 ? tall : 0), Math.max(bar - 1, 0.8), tall);
       });
     };
     const high = clamp((height - 222) / 3, 36, 74);
-    context.font = `bold 13px ${FONT}`;
-    context.fillText(`${visible(side().queries[query])} (${query}) · ${visible(side().keys[key])} (${key}): ${d} dimensions`, 0, 9, width);
-    context.font = `${LETTERS}px ${FONT}`;
-    row(Array.from(q), 22, "query");
-    row(Array.from(k), 22 + high + 6, "key");
-    row(products, 22 + 2 * (high + 6), "product");
+    pen.font = fontOf(13, "bold");
+    pen.fillText(`${visible(side().queries[query])} (${query}) · ${visible(side().keys[key])} (${key}): ${d} dimensions`, 0, 9, width);
+    pen.font = FONT;
+    row(Array.from(q), 22, "query", QUERY);
+    row(Array.from(k), 22 + high + 6, "key", KEY);
+    row(products, 22 + 2 * (high + 6), "product", COLOURS[2]);
     const under = 22 + 3 * (high + 6) + 22;
-    context.fillStyle = ink;
-    for (let i = 0; i < d; i += Math.ceil(18 / bar)) write(context, "center", i, left + (i + 0.5) * bar, under - 16);
+    pen.fillStyle = ink;
+    write(pen, "left", "dimension", 0, under - 16);
+    for (let i = 0; i < d; i += Math.ceil(18 / bar)) write(pen, "center", i, left + (i + 0.5) * bar, under - 16);
     const bias = entry.biases ? ` + bias ${fixed(biasOf(key))}` : "";
-    write(context, "left", `sum ${fixed(total)} × ${fixed(scale, 3)}${bias} = score ${fixed(scoreOf(key))}`, left, under, width - left);
+    const heat = get("temperature"), plain = Math.abs(scale * heat * Math.sqrt(d) - 1) < 1e-3; // some models have a scale of their own
+    const scaled = plain ? `/ √${d}${heat === 1 ? "" : ` / ${fixed(heat)}`}` : `× ${fixed(scale, 3)}`;
+    write(pen, "left", `sum ${fixed(total)} ${scaled}${bias} = score ${fixed(scoreOf(key))}`, left, under, width - left);
     // The same score beside those of the other keys, and what the softmax makes of them.
     const keys = kept(side().keys), step = (width - left - 4) / keys.length;
-    if (!keys.length) return context.fillText(NO_TOKEN, left, under + 24);
+    if (!keys.length) return pen.fillText(NO_TOKEN, left, under + 24);
     const scores = keys.map((j) => (weightOf(j) ? scoreOf(j) : NaN)); // hidden: no weight
     const open = scores.filter((score) => !Number.isNaN(score));
     const limit = Math.max(...open.map(Math.abs), 1e-6);
     const top = under + 20, tall = clamp(height - top - 60, 40, 130);
-    context.fillStyle = ink;
-    context.fillText("all scores", 0, top + tall / 4, left - 6);
-    context.fillText("weights", 0, top + tall * 0.78, left - 6);
+    pen.fillStyle = ink;
+    pen.fillText("all scores", 0, top + tall / 4, left - 6);
+    pen.fillText("weights", 0, top + tall * 0.78, left - 6);
     keys.forEach((j, i) => {
       const score = scores[i], weight = weightOf(j);
       const x = left + i * step, thick = Math.max(step - 1, 0.8);
-      context.fillStyle = j === key ? COLOURS[1] : Number.isNaN(score) ? faint(0.15) : COLOURS[0];
-      const half = tall / 4;
-      if (!Number.isNaN(score)) context.fillRect(x, top + half - (score > 0 ? (score / limit) * half : 0), thick, Math.max((Math.abs(score) / limit) * half, 1));
-      context.fillRect(x, top + tall - weight * (tall / 2 - 6), thick, Math.max(weight * (tall / 2 - 6), 1));
-      if (step >= 13 || j === key) {
-        context.save();
-        context.translate(x + thick / 2, top + tall + (step > 44 ? 12 : 4));
-        if (step <= 44) context.rotate(Math.PI / 2);
-        context.fillStyle = ink;
-        write(context, step > 44 ? "center" : "left", visible(side().keys[j]), 0, 0, Math.max(step, 52));
-        context.restore();
+      pen.fillStyle = j === key ? KEY : faint(Number.isNaN(score) ? 0.15 : 0.5);
+      const half = tall / 4, high = weight * (tall / 2 - 20);
+      if (!Number.isNaN(score)) pen.fillRect(x, top + half - (score > 0 ? (score / limit) * half : 0), thick, Math.max((Math.abs(score) / limit) * half, 1));
+      pen.fillRect(x, top + tall - high, thick, Math.max(high, 1));
+      if (step >= 34 && weight) {
+        pen.fillStyle = ink;
+        write(pen, "center", fixed(score), x + thick / 2, top + half + (score < 0 ? -8 : 8));
+        write(pen, "center", fixed(weight), x + thick / 2, top + tall - high - 8);
       }
+    });
+    pen.fillStyle = ink;
+    names(pen, side().keys, keys, key, step, step > 44 ? "center" : "left", Math.max(step, 52), (i) => {
+      pen.translate(left + (i + 0.5) * step, top + tall + (step > 44 ? 12 : 4));
+      if (step <= 44) pen.rotate(Math.PI / 2);
     });
     areas.push({ x: left, y: top, width: width - left, height: tall + 50, find: (x) => ({ query: get("query"), key: keys[clamp(Math.floor(x / step), 0, keys.length - 1)] }) });
   }
@@ -557,22 +581,12 @@ function render({ model, el }) {
     const area = areas.find((a) => x >= a.x && x < a.x + a.width && y >= a.y && y < a.y + a.height);
     return area ? area.find(x - area.x, y - area.y) : null;
   };
-  const point = (at) => {
-    if (at?.query === pointed?.query && at?.key === pointed?.key) return;
-    pointed = at;
-    show();
-  };
-  const select = (at) => { pointed = null; put(model, at ?? {}); };
   function move(down, right) {
     const [rows, columns] = [kept(side().queries), kept(side().keys)];
     const next = (places, at, by) => places[clamp(Math.max(places.indexOf(at), 0) + by, 0, places.length - 1)] ?? at;
     select({ query: next(rows, get("query"), down), key: next(columns, get("key"), right) });
   }
-  onPointer(main.element, {
-    pointermove: (event) => point(found(event)),
-    pointerleave: () => point(null),
-    click: (event) => select(found(event)),
-  });
+  onTokens(main.element, found);
   onKeys(main.element, {
     ArrowUp: () => move(-1, 0),
     ArrowDown: () => move(1, 0),
@@ -586,54 +600,56 @@ function render({ model, el }) {
 
   const effect = makeCanvas({ label: "The likeliest next tokens, as the model is and with your changes", width: 460, height: 40, draw: drawEffect, focusable: false });
 
-  function drawEffect(context, width) {
+  function drawEffect(pen, width) {
     const { ink } = themeOf(root);
-    const now = new Map(get("next_tokens")), before = new Map(get("unchanged").next_tokens);
-    const names = [...new Set([...[...before.keys()].slice(0, 5), ...[...now.keys()].slice(0, 5)])].slice(0, 8);
-    context.font = `${LETTERS}px ${FONT}`;
-    context.textBaseline = "middle";
-    context.fillStyle = ink;
-    write(context, "left", "next token: bar with your changes, outline without", 0, 9);
-    names.forEach((name, i) => {
+    const [now, before] = [get("next_tokens"), get("unchanged").next_tokens].map((said) => new Map(said));
+    pen.font = FONT;
+    pen.textBaseline = "middle";
+    pen.fillStyle = ink;
+    write(pen, "left", "next token: bar with your changes, outline without", 0, 9);
+    likeliest().forEach((name, i) => {
       const y = 20 + 20 * i, left = 90, wide = width - left - 90;
-      context.fillStyle = ink;
-      write(context, "right", visible(name), left - 6, y + 8, left - 8);
-      context.fillStyle = COLOURS[0];
-      context.fillRect(left, y, wide * (now.get(name) ?? 0), 15);
-      context.strokeStyle = ink;
-      context.lineWidth = 1.5;
-      if (before.has(name)) context.strokeRect(left, y, wide * before.get(name), 15);
-      context.fillStyle = ink;
-      context.textAlign = "left";
+      pen.fillStyle = ink;
+      write(pen, "right", visible(name), left - 6, y + 8, left - 8);
+      pen.fillStyle = COLOURS[0];
+      pen.fillRect(left, y, wide * (now.get(name) ?? 0), 15);
+      pen.strokeStyle = ink;
+      pen.lineWidth = 1.5;
+      if (before.has(name)) pen.strokeRect(left, y, wide * before.get(name), 15);
+      pen.fillStyle = ink;
+      pen.textAlign = "left";
       const [old, fresh] = [before, now].map((said) => (said.has(name) ? fixed(said.get(name)) : "–"));
-      context.fillText(old === fresh ? fresh : `${old} → ${fresh}`, left + wide * Math.max(now.get(name) ?? 0, before.get(name) ?? 0) + 6, y + 8);
+      pen.fillText(old === fresh ? fresh : `${old} → ${fresh}`, left + wide * Math.max(now.get(name) ?? 0, before.get(name) ?? 0) + 6, y + 8);
     });
   }
 
-  const loss = make("p", { className: "note" });
+  const likeliest = () => [...new Set([get("unchanged").next_tokens, get("next_tokens")].flatMap((said = []) => said.slice(0, 5)).map(([name]) => name))].slice(0, 8);
+  const effects = make("p");
 
   function showEffect() {
-    const names = new Set([...get("next_tokens").slice(0, 5), ...(get("unchanged").next_tokens ?? []).slice(0, 5)].map(([name]) => name));
-    effect.resize(effect.size.width, 24 + 20 * Math.min(names.size, 8));
-    const [before, now] = [get("unchanged").loss, get("loss")];
+    const n = likeliest().length;
+    effect.element.style.display = n ? "" : "none"; // an encoder predicts no next token
+    effect.resize(effect.size.width, 24 + 20 * n);
+    const [before, now, off] = [get("unchanged").loss, get("loss"), get("ablated")];
     const change = before === now ? "" : `${fixed(before)} → `;
-    loss.textContent = now === null ? "" : `Loss on this text: ${change}${fixed(now)} nats a token.`;
+    effects.textContent = (now === null ? "" : `Loss on this text: ${change}${fixed(now)} nats a token. `)
+      + (off.length ? `Switched off: ${off.map(named).join("; ")}.` : "");
   }
 
   // ---------------------------------------------------------------- controls
 
+  const isOff = () => get("ablated").some((head) => named(head) === named(here()));
   function ablate() {
     if (!live) return;
-    const [l, h] = [get("layer"), get("head")];
-    const others = get("ablated").filter(([a, b]) => a !== l || b !== h);
-    running({ ablated: others.length < get("ablated").length ? others : [...others, [l, h]] });
+    const others = get("ablated").filter((head) => named(head) !== named(here()));
+    change({ ablated: isOff() ? others : [...others, here()] });
   }
   function pin() {
-    put(model, { pinned: get("pinned").length ? [] : [get("layer"), get("head")] });
+    put(model, { pinned: get("pinned").length ? [] : here() });
   }
   /** Set what makes the model run again, and say so until the answer has come. */
-  function running(values) {
-    waiting ||= Object.entries(values).some(([name, value]) => get(name) !== value);
+  function change(values) {
+    running ||= Object.entries(values).some(([name, value]) => String(get(name)) !== String(value));
     show();
     put(model, values);
   }
@@ -651,19 +667,20 @@ function render({ model, el }) {
   filter.addEventListener("input", () => put(model, { filter: filter.value }));
   const row = make("div", { className: "row" }, ...views.map(({ element }) => element), ...(get("kinds").length > 1 ? [kind.element] : []), compare.element, filter);
 
-  const text = makeTextBox("text", get("text"), (value) => { waiting = true; show(); model.send({ text: value, number: ++edits }); });
+  const text = makeRequests(model);
   const off = makeButton("switch off", ablate);
-  const mask = makeToggle("causal mask", get("causal"), (causal) => running({ causal }));
+  const mask = makeToggle("causal mask", get("causal"), (causal) => change({ causal }));
   const heat = makeSlider("temperature", { min: -2, max: 2, step: 0.05, value: Math.log2(get("temperature")), format: (x) => fixed(2 ** x) },
-    (x) => { clearTimeout(timer); timer = setTimeout(() => running({ temperature: 2 ** x }), 60); });
+    (x) => { clearTimeout(timer); timer = setTimeout(() => change({ temperature: 2 ** x }), 60); });
   const saved = get("checkpoints");
   const checkpoint = makeSlider("checkpoint", { min: 0, max: Math.max(saved.length - 1, 1), step: 1, value: Math.max(saved.indexOf(get("checkpoint")), 0), format: (i) => saved[i] ?? "" },
-    (i) => running({ checkpoint: saved[i] }));
-  const controls = make("div", { className: "row" }, off, mask.element, heat.element, ...(saved.length > 1 ? [checkpoint.element] : []));
+    (i) => change({ checkpoint: saved[i] }));
+  const undo = makeButton("undo changes", () => change({ ablated: [], causal: true, temperature: 1 }));
+  const controls = make("div", { className: "row" }, off, undo, mask.element, heat.element, ...(saved.length > 1 ? [checkpoint.element] : []));
 
   const readout = makeReadout();
-  root.append(row, ...(live ? [make("div", { className: "row" }, text.element), controls] : []),
-    strip.element, make("div", { className: "side-by-side" }, grid.element, main.element), readout.element, ...(live ? [effect.element, loss] : []));
+  root.append(row, ...(live ? [make("div", { className: "row" }, text.box.element), controls] : []),
+    strip.element, make("div", { className: "side-by-side" }, grid.element, main.element), readout.element, ...(live ? [effects, effect.element] : []));
 
   // ---------------------------------------------------------------- together
 
@@ -674,16 +691,19 @@ function render({ model, el }) {
 
   function words() {
     const [first, second] = panels();
-    if (waiting) return "The model is running …";
-    const problem = get("problem") + (get("problem") && "\n");
+    if (running || text.waiting()) return "The model is running …";
+    const problem = text.news() && `${text.news()}\n`;
     if (!first.at) return problem + missing();
     const { query, key } = chosen();
+    const name = (tokens, i) => `“${visible(tokens[i])}” (${i})`;
     const number = ({ at, exact }) => (exact ? fixed(at(query, key), 3) : `about ${fixed(at(query, key))}`);
-    const where = pointedHead ? `Layer ${pointedHead[0]}, head ${pointedHead[1]}: click to look at it${live ? ", shift-click to switch it off" : ""}.\n` : "";
+    const where = pointedHead ? `${named(pointedHead)}: click to look at it${live ? ", shift-click to switch it off" : ""}.\n` : "";
     const compared = second?.at ? ` (${second.title}: ${number(second)})` : "";
     let most = 0;
     for (let j = 0; j < side().keys.length; j++) if (first.at(query, j) > first.at(query, most)) most = j;
-    return `${problem}${where}${first.title}: ${visible(side().queries[query])} (${query}) looks at ${visible(side().keys[key])} (${key}) with weight ${number(first)}${compared}; ${first.at(query, most) ? `most at ${visible(side().keys[most])} (${most}), ${fixed(first.at(query, most))}` : "it may look at nothing"}.`;
+    const [from, to] = [name(side().queries, query), name(side().keys, key)];
+    const looks = first.causal && key > query ? `cannot look at ${to}, which comes later` : `looks at ${to} with weight ${number(first)}${compared}`;
+    return `${problem}${where}${first.title}: ${from} ${looks}; ${first.at(query, most) ? `most at ${name(side().keys, most)}, ${fixed(first.at(query, most))}` : "it may look at nothing"}.`;
   }
 
   function show() {
@@ -696,11 +716,10 @@ function render({ model, el }) {
     compare.set(get("pinned").length > 0);
     kind.set(get("kind"));
     if (document.activeElement !== filter) filter.value = get("filter");
-    main.element.setAttribute("aria-label", `Layer ${get("layer")}, head ${get("head")}: ${get("view")}. Arrow keys move the query and the key.`);
+    main.element.setAttribute("aria-label", `${named(here())}: ${get("view")}. Arrow keys move the query and the key.`);
     if (live) {
-      if (get("answered") >= edits) text.set(get("text"));
-      const isOff = get("ablated").some(([l, h]) => l === get("layer") && h === get("head"));
-      off.textContent = `switch ${isOff ? "on" : "off"} layer ${get("layer")}, head ${get("head")}`;
+      text.fill();
+      off.textContent = `switch ${isOff() ? "on" : "off"} ${named(here())}`;
       mask.set(get("causal"));
       heat.set(Math.log2(get("temperature")));
       checkpoint.set(Math.max(saved.indexOf(get("checkpoint")), 0));
@@ -727,13 +746,13 @@ function render({ model, el }) {
     watch(model, ["sections", "weights", "thumbnails", "version"], decode),
     watch(model, ["details", "detail"], decodeDetails),
     watch(model, ["kind", "sides", "pinned"], () => { pictures.clear(); fit(); }),
-    watch(model, ["layer", "head", "query", "key", "view", "filter", "text", "ablated", "causal", "temperature", "checkpoint", "next_tokens", "loss", "unchanged", "problem"], showState),
-    watch(model, ["answered", "problem"], () => { if (get("answered") >= edits) { waiting = false; show(); } }),
+    watch(model, ["layer", "head", "query", "key", "view", "filter", "text", "ablated", "causal", "temperature", "checkpoint", "next_tokens", "loss", "unchanged", "request"], showState),
+    watch(model, ["answered", "error"], () => { running = false; showState(); }),
   ];
   return () => {
     clearTimeout(timer);
     decoding++; // what is still being decoded comes too late
-    text.stop();
+    text.box.stop();
     observer.disconnect();
     for (const stop of stops) stop();
     for (const canvas of [grid, strip, main, effect]) canvas.stop();

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from transformer_lab import plots
-from transformer_lab.widgets.base import Refused, Widget, visible
+from transformer_lab.widgets.base import Answering, Refused, visible
 from transformer_lab.widgets.running import make_runner, patterns_of
 
 WHOLE = 10_000_000  # bytes: above this the layers come one at a time, when they are looked at
@@ -46,7 +46,7 @@ class Shown:
         return n_queries == n_keys and all(not layer.triu(1).any() for layers in self.models for layer in layers)
 
 
-class AttentionExplorer(Widget):
+class AttentionExplorer(Answering):
     """Where attention goes: the grid of all heads, and one head as heatmap, as lines, or score by score.
 
         AttentionExplorer(tokens, attention)                           # tensors of any model
@@ -81,7 +81,6 @@ class AttentionExplorer(Widget):
     filter = traitlets.Unicode().tag(sync=True)
     # what can be changed where a model runs
     live = traitlets.Bool(False).tag(sync=True)
-    text = traitlets.Unicode().tag(sync=True)
     ablated = traitlets.List().tag(sync=True)
     causal = traitlets.Bool(True).tag(sync=True)
     temperature = traitlets.Float(1.0).tag(sync=True)
@@ -91,8 +90,6 @@ class AttentionExplorer(Widget):
     next_tokens = traitlets.List().tag(sync=True)
     loss = traitlets.Float(None, allow_none=True).tag(sync=True)
     unchanged = traitlets.Dict().tag(sync=True)
-    problem = traitlets.Unicode().tag(sync=True)
-    answered = traitlets.Int(0).tag(sync=True)  # the number of the last edit of the text that was dealt with
     # the numbers, as bytes
     version = traitlets.Int(0).tag(sync=True)  # of the patterns: grows when the model has run again
     sections = traitlets.List().tag(sync=True)
@@ -165,7 +162,6 @@ class AttentionExplorer(Widget):
         self.observe(lambda change: self._show_kind(), "kind")
         self.observe(lambda change: self._send_patterns(), ["layer", "head", "pinned"])
         self.observe(lambda change: self._run(), list(self._settings))
-        self.on_msg(self._edit)
 
     # ---------------------------------------------------------------- from Python
 
@@ -181,7 +177,7 @@ class AttentionExplorer(Widget):
 
     @property
     def figure(self) -> Figure:
-        """All heads beside the selected one. Colours by the root of the weight, as in the browser."""
+        """All heads beside the selected one in its view. Colours by the root of the weight, as in the browser."""
         shown = self._shown[self.kind]
         figure, (axes,) = plots.new_figure(1, 2, width=4.6, height=4.4)
         colours = dict(limits=(0, 1), numbers=False)
@@ -192,21 +188,38 @@ class AttentionExplorer(Widget):
             places = range(0, n, math.ceil(n / 12))
             set_ticks([step * place + step / 2 - 1 for place in places], places)
         names = [list(map(_label, side)) for side in (shown.query_tokens, shown.key_tokens)]
-        if max(self.pattern.shape) <= 24:
-            colours |= dict(rows=names[0], columns=names[1])
         title = f"layer {self.layer}, head {self.head}"
-        plots.draw_matrix(axes[1], self.pattern.sqrt(), title, row_label="query", column_label="key", **colours)
+        if self.view == "scores" and shown.vectors:
+            self._draw_products(axes[1], title)
+        elif self.view == "lines":
+            plots.draw_lines(axes[1], self.pattern, *names, self.query, title)
+        else:
+            if max(self.pattern.shape) <= 24:
+                colours |= dict(rows=names[0], columns=names[1])
+            plots.draw_matrix(axes[1], self.pattern.sqrt(), title, row_label="query", column_label="key", **colours)
         return figure
+
+    def _draw_products(self, ax, title: str) -> None:
+        """What each dimension adds to the score of the selected query and key."""
+        shown = self._shown[self.kind]
+        query, key = (layers[self.layer][self.head][place]
+                      for layers, place in zip(shown.vectors, (self.query, self.key)))  # fmt: skip
+        products, scale, bias = (query * key).numpy(), shown.scales[self.layer], shown.biases[self.layer]
+        added = 0.0 if bias is None else bias[self.head, self.query, self.key].item()
+        who = f"{_label(shown.query_tokens[self.query])} · {_label(shown.key_tokens[self.key])}"
+        ax.bar(range(len(products)), products)
+        score = products.sum() * scale + added
+        ax.set(title=f"{title}\n{who}: score {score:.2f}", xlabel="dimension", ylabel="query × key")
 
     def __repr__(self) -> str:
         shown = self._shown[self.kind]
         weights = self.pattern[self.query]
         most = weights.argmax().item()
         heads = "×".join(str(n) for n in (len(self.heads), *sorted(set(self.heads))))
-        looks = f"looks most at {visible(shown.key_tokens[most])} ({most}), {weights[most]:.2f}"
+        looks = f"looks most at “{visible(shown.key_tokens[most])}” ({most}), {weights[most]:.2f}"
         return (
             f"AttentionExplorer: {heads} heads (layers × heads), {len(shown.query_tokens)} tokens; layer {self.layer}, "
-            f"head {self.head}: {visible(shown.query_tokens[self.query])} ({self.query}) "
+            f"head {self.head}: “{visible(shown.query_tokens[self.query])}” ({self.query}) "
             + (looks if weights[most] else "looks at nothing")
         )
 
@@ -352,13 +365,14 @@ class AttentionExplorer(Widget):
         wanted = self._changeable()
         if wanted == self._settings:
             return
+        self.error = ""
         try:
             run = self._runner(**wanted | {"checkpoint": self.checkpoint or None})
             same_text = [wanted[name] == self._settings[name] for name in ("text", "checkpoint")] == [True, True]
             if not same_text:
                 first = self._runner(self.text, checkpoint=self.checkpoint or None)
         except Exception as error:
-            self.problem = str(error)
+            self.error = str(error)
             with self.hold_trait_notifications():  # all at once, or each would make the model run
                 for name, value in self._settings.items():
                     setattr(self, name, value)
@@ -369,20 +383,10 @@ class AttentionExplorer(Widget):
             self.version += 1
             self.sides = self._sides()
             self._keep_inside(len(run.tokens) - 1 if at_the_end else None)
-            self.next_tokens, self.loss, self.problem = run.next_tokens, run.loss, ""
+            self.next_tokens, self.loss, self.error = run.next_tokens, run.loss, ""
             if not same_text:
                 self.unchanged = {"next_tokens": first.next_tokens, "loss": first.loss}
             self._send_patterns()
-
-    def _edit(self, widget, content: dict, buffers) -> None:
-        """The text as it is being typed: what the model cannot read is said on the page, not in the server's log."""
-        self.problem = ""
-        try:
-            self.text = content["text"]
-        except ValueError as error:
-            self.problem = str(error)
-        finally:
-            self.answered = content["number"]
 
 
 # ---------------------------------------------------------------- what was given

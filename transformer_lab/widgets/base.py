@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Iterable
@@ -23,8 +24,8 @@ from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 PACKED = "application/vnd.transformer-lab.widget+json"  # a widget's state, kept beside its picture in a notebook
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./shared\.js";\n', re.MULTILINE)
 _FOR_READERS = re.compile(r"^\s*(//.*\n|/\*\*(.|\n)*?\*/\n)|^[ \n]+| +// .*$", re.MULTILINE)
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./shared\.js";\n', re.MULTILINE)
 
 
 @cache
@@ -79,7 +80,7 @@ class Widget(anywidget.AnyWidget):
         if path.suffix in (".png", ".svg"):
             self._draw(path, path.suffix[1:])
         elif path.suffix == ".html":
-            path.write_text(page(fragment(self.packed()), title=type(self).__name__), encoding="utf-8")
+            path.write_text(page(self.packed(), html.escape(repr(self)), type(self).__name__), encoding="utf-8")
         else:
             raise ValueError(f"path must end in .png, .svg or .html; got {path.name!r}")
 
@@ -110,9 +111,46 @@ def machinery() -> set[str]:
     return {*anywidget.AnyWidget.class_trait_names(sync=True), "_esm", "_css", "_anywidget_id"}
 
 
+class Answering(Widget):
+    """A widget whose page asks Python for what only a model or a tokenizer can do. In shared.js: `makeRequests`.
+
+    The page sets `request`: {"number": n, "text": the text to read}, or n and one of `methods` with its argument.
+    Python does it, then sets `answered` to n; `error` says what could not be done. Numbers grow, so the page knows
+    a late answer from the one it waits for.
+    """
+
+    methods: tuple[str, ...] = ()  # what the page may call
+    text = traitlets.Unicode().tag(sync=True)
+    request = traitlets.Dict().tag(sync=True)
+    answered = traitlets.Int(0).tag(sync=True)
+    error = traitlets.Unicode().tag(sync=True)
+
+    @traitlets.observe("request")
+    def _answer(self, change) -> None:
+        with self.hold_sync():  # the whole answer arrives at once
+            self.error = ""
+            try:
+                for name, value in change["new"].items():
+                    if name == "text":
+                        self.text = value
+                    elif name in self.methods:
+                        getattr(self, name)(value)
+            except Exception as error:
+                self.error = str(error) or type(error).__name__
+                if not isinstance(error, ValueError):  # nobody's input, so the traceback belongs in the log
+                    raise
+            finally:
+                self.answered = change["new"]["number"]
+
+
+def isolated(text: str) -> str:
+    """Text that is written from right to left, set apart so that it does not turn the sentence around it."""
+    return f"\u2068{text}\u2069" if {"R", "AL"} & set(map(unicodedata.bidirectional, text)) else text
+
+
 def visible(token: str) -> str:
     """Spaces and line ends that can be seen. As in shared.js."""
-    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "∅"
+    return isolated(token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "∅")
 
 
 def pack(module: str, state: dict) -> dict:
@@ -122,32 +160,12 @@ def pack(module: str, state: dict) -> dict:
     return {"module": module, "state": plain, "binary": binary}
 
 
-def fragment(packed: dict) -> str:
-    """HTML that shows the widget anywhere, from `pack`'s JSON. It asks the network for nothing."""
-    module = es_module(packed["module"]).replace("\nexport default ", "\nconst widget = ")
-    return (
-        f"<style>{style()}</style>\n"
-        '<div class="transformer-lab-widget">\n'
-        f"{_data(packed)}\n"
-        # A module's script does not know its place in the page, so it takes the first that nobody has taken.
-        f'<script type="module">\n{module}\n'
-        'const place = document.querySelector(".transformer-lab-widget:not([data-taken])");\n'
-        'place.dataset.taken = "";\n'
-        'const model = await alone(JSON.parse(place.querySelector("script").textContent));\n'
-        "await widget.render({ model, el: place });\n"
-        "</script>\n</div>\n"
-    )
-
-
-def _data(packed: dict) -> str:
-    # In a script, "</" could end it, and a JSON string may hold the same characters written otherwise.
-    data = json.dumps(packed, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f'<script type="application/json">{data}</script>'
-
-
 def place(packed: dict, picture: str) -> str:
     """HTML where `script` shows the widget. Until then, and where no script runs, it holds the picture (HTML)."""
-    return f'<div class="transformer-lab-widget">\n{_data(packed)}\n<div>{picture}</div>\n</div>\n'
+    # In a script, "</" could end it, and a JSON string may hold the same characters written otherwise.
+    data = json.dumps(packed, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = f'<script type="application/json">{data}</script>'
+    return f'<div class="transformer-lab-widget">\n{data}\n<div>{picture}</div>\n</div>\n'
 
 
 def script(modules: Iterable[str]) -> str:
@@ -155,34 +173,17 @@ def script(modules: Iterable[str]) -> str:
     own = {name: _own(name).replace("\nexport default ", "\nreturn ") for name in sorted(set(modules))}
     # Each in a function of its own: two modules may use one name for different things.
     functions = [f"{name}: (() => {{\n{lines}}})(),\n".replace("\nexport ", "\n") for name, lines in own.items()]
-    return f"""<script type="module">
-{_shared()}
-const modules = {{
-{"".join(functions)}}};
-for (const place of document.querySelectorAll(".transformer-lab-widget")) {{
-  const [data, picture] = place.children;
-  const el = make("div");
-  place.append(el);
-  picture.hidden = true;
-  try {{
-    const packed = JSON.parse(data.textContent);
-    await modules[packed.module].render({{ model: await alone(packed), el }});
-    picture.remove();
-  }} catch (error) {{ // the others are shown all the same
-    el.remove();
-    picture.hidden = false;
-    console.error(error);
-  }}
-}}
-</script>
-"""
+    by_name = f"const modules = {{\n{''.join(functions)}}};\n"
+    alive = _FOR_READERS.sub("", (FOLDER.parent / "pages" / "widgets.js").read_text(encoding="utf-8"))
+    return f'<script type="module">\n{_shared()}{by_name}{alive}</script>\n'
 
 
-def page(body: str, title: str) -> str:
+def page(packed: dict, picture: str, title: str) -> str:
+    """A page of one widget, alive without kernel and network."""
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f'<title>{html.escape(title)}</title>\n<link rel="icon" href="data:,">\n'
-        "<style>:root { color-scheme: light dark } body { margin: 1rem }</style>\n"
-        f"<body>\n{body}</body>\n</html>\n"
+        f"<style>\n:root {{ color-scheme: light dark }} body {{ margin: 1rem }}\n{style()}</style>\n"
+        f"<body>\n{place(packed, picture)}{script([packed['module']])}</body>\n</html>\n"
     )

@@ -1,4 +1,4 @@
-import { bytesOf, COLOURS, make, makeButton, makeCanvas, makeReadout, makeRoot, makeSlider, makeTextBox, makeToggle, onKeys, put, themeOf, visible, watch } from "./shared.js";
+import { bytesOf, COLOURS, make, makeButton, makeCanvas, makeReadout, makeRequests, makeRoot, makeSlider, makeToggle, onKeys, put, themeOf, visible, watch } from "./shared.js";
 
 /** `tokenizers.merge_pair`; a word without the pair comes back itself. */
 export function mergePair(ids, [left, right], newId) {
@@ -44,9 +44,7 @@ function render({ model, el }) {
   let step, chips = [], tallest = 0, ranked, chosen = null; // chosen: the place of a byte in the text; its token is the one meant
 
   const live = !model.alone;
-  const asked = () => model.get("request").number ?? 0;
-  const waiting = () => live && asked() > model.get("answered");
-  const box = makeTextBox("text", model.get("text"), (text) => put(model, { request: { number: Math.max(asked(), model.get("answered")) + 1, text } }));
+  const { box, fill, news } = makeRequests(model);
 
   const last = () => model.get("pairs").length;
   const go = (to) => put(model, { step: Math.min(Math.max(to, 0), last()) });
@@ -118,7 +116,7 @@ function render({ model, el }) {
       for (let i = 0; i < ids.length; i++) {
         const id = ids[i];
         if (!names.has(id)) names.set(id, nameOf(id));
-        const name = names.get(id), wide = Math.max(context.measureText(name).width + 9, 17);
+        const name = names.get(id), wide = Math.max(context.measureText(name).width + 9, 22); // with its gap 24: a finger finds it
         if (x && x + wide > view.size.width) [x, y] = [0, y + ROW];
         const second = chips.at(-1)?.next === 1 && i > 0;
         const next = second ? 2 : merge && id === merge[0] && ids[i + 1] === merge[1] ? 1 : 0;
@@ -183,10 +181,10 @@ function render({ model, el }) {
     });
   }
 
-  const curveLeft = 52, curveTop = 30;
+  const curveLeft = 52, curveTop = 48; // the numbers beside the curve stand clear of the heading
   function drawCurve(context, width, height) {
     const { ink, faint } = themeOf(root);
-    const bottom = height - 22, right = width - 14;
+    const bottom = height - 22, right = width - 48; // the number stands right of the curve's end
     const xOf = (s) => curveLeft + (right - curveLeft) * s / Math.max(last(), 1);
     const yOf = (n) => bottom - (bottom - curveTop) * n / nTokens[0];
     context.font = FONT;
@@ -198,7 +196,7 @@ function render({ model, el }) {
     context.fillText("tokens of the text", 0, 10);
     context.textAlign = "right";
     for (const n of [0, nTokens[0]]) context.fillText(n.toLocaleString("en"), curveLeft - 6, yOf(n));
-    context.fillText(`${last()} merges`, width, height - 9);
+    context.fillText(`${last()} merges`, right, height - 9);
     context.strokeStyle = COLOURS[0];
     context.lineWidth = 2;
     context.beginPath();
@@ -209,8 +207,8 @@ function render({ model, el }) {
     context.arc(xOf(step), yOf(nTokens[step]), 5, 0, 2 * Math.PI);
     context.fill();
     context.fillStyle = ink;
-    context.textAlign = step > 0.7 * last() ? "right" : "left";
-    context.fillText(nTokens[step].toLocaleString("en"), xOf(step) + (step > 0.7 * last() ? -2 : 6), yOf(nTokens[step]) - 13);
+    context.textAlign = "left"; // above the curve, which falls, there is room; at its start the axis has the number
+    if (step > 0) context.fillText(nTokens[step].toLocaleString("en"), xOf(step) + 5, yOf(nTokens[step]) - 14);
   }
 
   const chosenChip = () => (chosen === null ? -1 : chips.findLastIndex((chip) => chip.first <= chosen));
@@ -245,27 +243,27 @@ function render({ model, el }) {
       const origin = id < 256 ? "a byte" : `made in merge ${id - 255} of ${pair(merges[id - 256])}`;
       lines.push(`Chosen: ${quoted(id)}, id ${id}, ${origin}; it stands here ${times(chips.filter((chip) => chip.id === id).length)}.`);
     }
-    if (waiting()) lines.push("The new text is being read …");
-    else if (model.get("error")) lines.push(`This cannot be: ${model.get("error")}.`);
-    readout.say(lines.join("\n"));
+    lines.push(news("The new text is being read …"));
+    readout.say(lines.join("\n").trim());
   }
 
   function show() {
     step = Math.min(model.get("step"), last());
     ranked = rankPairs(states[step], counts);
     slider.set(step);
-    if (!waiting() && !model.get("error")) box.set(model.get("text"));
+    fill();
     place();
     const made = Array.from({ length: step }, (_, k) => nameOf(256 + k));
-    vocabulary.textContent = `Vocabulary: ${256 + step} tokens, the 256 bytes${step ? ` and ${made.join(" · ")}` : ""}`;
-    pairs.element.setAttribute("aria-label", `The most frequent pairs: ${ranked.slice(0, N_PAIRS).map(([a, b, n]) => `${nameOf(a)} + ${nameOf(b)} ${n}`).join(", ")}`);
+    vocabulary.textContent = `Vocabulary: ${256 + step} tokens, the 256 bytes${step ? " and " : ""}${made.join(" · ")}`;
+    const leading = ranked.slice(0, N_PAIRS).map(([left, right, n]) => `${nameOf(left)} + ${nameOf(right)} ${n}`);
+    pairs.element.setAttribute("aria-label", `The most frequent pairs: ${leading.join(", ")}`);
     say();
     for (const canvas of [view, pairs, curve]) canvas.redraw();
   }
 
   view.element.addEventListener("click", (event) => {
     const [x, y] = view.place(event);
-    const index = chips.findIndex((chip) => x >= chip.x && x <= chip.x + chip.wide && Math.floor((y + scroll.scrollTop) / ROW) * ROW === chip.y);
+    const index = chips.findIndex((chip) => x >= chip.x && x <= chip.x + chip.wide + 2 && Math.floor((y + scroll.scrollTop) / ROW) * ROW === chip.y);
     if (index >= 0) choose(index);
   });
   onKeys(view.element, {
@@ -280,7 +278,9 @@ function render({ model, el }) {
   const stopReading = watch(model, ["chunks", "pairs"], () => { read(); show(); });
   const stopWatching = watch(model, ["step", "text", "request", "answered", "error"], show);
   const sizes = new ResizeObserver(() => {
-    view.size.width = Math.max(scroll.clientWidth, 200);
+    const width = Math.max(scroll.clientWidth, 200);
+    if (view.size.width === width) return;
+    [view.size.width, tallest] = [width, 0];
     show();
   });
   sizes.observe(root);

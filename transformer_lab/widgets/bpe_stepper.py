@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 from itertools import pairwise
+from unicodedata import east_asian_width
 
 import traitlets
 from matplotlib.figure import Figure
@@ -10,13 +11,13 @@ from matplotlib.patches import Rectangle
 
 from transformer_lab import plots
 from transformer_lab.tokenizers import CHUNKS, BPETokenizer, merge_pair
-from transformer_lab.widgets.base import Refused, Widget, visible
+from transformer_lab.widgets.base import Answering, Refused, visible
 
 LONGEST_TEXT = 20_000  # characters
 MOST_MERGES = 500
 
 
-class BPEStepper(Widget):
+class BPEStepper(Answering):
     """Step through the merges that byte-pair encoding learns from a text, and see the text cut by them.
 
         BPEStepper("the cat sat on the mat", merges=20)
@@ -27,15 +28,10 @@ class BPEStepper(Widget):
     """
 
     module = "bpe_stepper"
-    text = traitlets.Unicode().tag(sync=True)
     merges = traitlets.Int(50).tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)
     pairs = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
     chunks = traitlets.List(traitlets.Unicode()).tag(sync=True)  # the text in the pieces that no merge crosses
-    # The page asks with {"number": n, "text": …}; `answered` is the last n done with.
-    request = traitlets.Dict().tag(sync=True)
-    answered = traitlets.Int(0).tag(sync=True)
-    error = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, text: str, merges: int = 50, step: int = 0):
         super().__init__(merges=merges)
@@ -82,16 +78,6 @@ class BPEStepper(Widget):
             self.pairs = pairs
             self.error = ""
 
-    @traitlets.observe("request")
-    def _answer(self, change) -> None:
-        with self.hold_sync():
-            try:
-                self.text = change["new"]["text"]
-                self.error = ""
-            except ValueError as error:
-                self.error = str(error)
-            self.answered = change["new"]["number"]
-
     @traitlets.validate("text")
     def _check_text(self, proposal) -> str:
         n = len(proposal["value"])
@@ -126,7 +112,8 @@ class BPEStepper(Widget):
         top = list(self.counts.items())[:8]
         colours = [plots.COLOURS[1] if pair == self._next else "0.7" for pair, _ in top]
         axes[1, 0].barh(range(len(top)), [count for _, count in top], color=colours)
-        axes[1, 0].set_yticks(range(len(top)), [_joined(made, pair) for pair, _ in top])
+        names = [_joined(made, pair) for pair, _ in top]
+        axes[1, 0].set_yticks(range(len(top)), [name if len(name) <= 20 else name[:19] + "…" for name in names])
         axes[1, 0].invert_yaxis()
         axes[1, 0].xaxis.get_major_locator().set_params(integer=True)
         axes[1, 0].set(title="the most frequent pairs", xlabel="how often")
@@ -143,19 +130,18 @@ class BPEStepper(Widget):
         x = row = 0
         for place, i in enumerate(ids):
             name = name_of(tokenizer.token_bytes[i])
-            if x + len(name) + 1 > width:
+            wide = sum(2 if east_asian_width(sign) in "WF" else 1 for sign in name.strip("\u2068\u2069"))
+            if x + wide + 1 > width:
                 x, row = 0, row + 1
             if row == n_rows:
                 ax.text(0, row + 0.5, f"… and {len(ids) - place:,} more tokens", va="center", fontsize=10)
                 break
             colour = plots.COLOURS[(i - 256) % 6] if i >= 256 else "none"
-            ax.add_patch(
-                Rectangle((x, row + 0.08), len(name) + 0.7, 0.84, facecolor=colour, edgecolor="0.5", alpha=0.4)
-            )
-            ax.text(
-                x + len(name) / 2 + 0.35, row + 0.5, name, ha="center", va="center", family="monospace", fontsize=10
-            )
-            x += len(name) + 1
+            ax.add_patch(Rectangle((x, row + 0.08), wide + 0.7, 0.84, facecolor=colour, edgecolor="0.5", alpha=0.4))
+            # Signs that the first font lacks are taken from the next.
+            fonts = ["monospace", *plots.STYLE["font.family"]]
+            ax.text(x + wide / 2 + 0.35, row + 0.5, name, ha="center", va="center", family=fonts, fontsize=10)
+            x += wide + 1
         ax.set(xlim=(0, width), ylim=(max(row + 1, 3), 0), title=f"{len(ids):,} tokens after {self.step} merges")
         ax.axis("off")
 

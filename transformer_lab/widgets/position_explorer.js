@@ -3,6 +3,7 @@ import { COLOURS, DIVERGING, fixed, makeButton, makeCanvas, makeChoice, makeRead
 const [FIRST, SECOND, PAIR] = COLOURS; // the position (or query), the other (or key), the chosen pair
 const FONT = "13px system-ui, sans-serif";
 const HEIGHT = 232; // of every view
+const ROOM = 60; // pixels that a wave needs to be drawn in full; with fewer it is drawn paler
 const STATE = ["scheme", "n_positions", "position", "other", "pair", "base", "query", "key"];
 
 // ---------------------------------------------------------------- the formulas
@@ -30,15 +31,19 @@ export function look({ scheme, n_positions: n, position, other, pair, base, quer
   const atStart = turned(first, 0, base);
   const byDistance = Array.from({ length: 2 * n - 1 }, (_, j) => products(atStart, turned(second, j - n + 1, base)));
   const [[a, b], [c, e]] = [here[pair], there[pair]];
+  // Of the chosen pair, also between whole distances: the second arrow, turned, in the direction of the first.
+  const [x, y] = atStart[pair], [v, w] = turned(second, 0, base)[pair], scale = rotary ? Math.sqrt(d) : 1;
+  const [along, across] = [(x * v + y * w) / scale, (y * v - x * w) / scale];
   return {
     d, n, rotary, byPair,
+    ownAt: (distance) => along * Math.cos(distance * omega(pair, d, base)) + across * Math.sin(distance * omega(pair, d, base)),
     encoding: Array.from({ length: n }, (_, p) => turned(units, p, base).flatMap(([cosine, sine]) => [sine, cosine])),
     wavelengths: Array.from({ length: d / 2 }, (_, i) => 2 * Math.PI / omega(i, d, base)),
     arrows: here.map((arrow, i) => [arrow, there[i]]),
-    atStart: [atStart[pair], turned(second, 0, base)[pair]],
+    atStart: [[x, y], [v, w]],
     angle: Math.atan2(a * e - b * c, a * c + b * e) * 180 / Math.PI,
     similarity: byPair.map(total),
-    everyDistance: { own: byDistance.map((parts) => parts[pair]), all: byDistance.map(total) },
+    everyDistance: byDistance.map(total),
     // The score if all arrows pointed the same way: no distance and no base goes beyond it.
     limit: rotary ? sum(here.map((arrow, i) => Math.hypot(...arrow) * Math.hypot(...there[i]))) / Math.sqrt(d) || 1 : 1,
   };
@@ -86,9 +91,10 @@ function render({ model, el }) {
   const other = makeSlider("other position", { min: 0, max: last, step: 1, value: state.other }, setOther);
   const pair = makeSlider("pair", { min: 0, max: d / 2 - 1, step: 1, value: state.pair }, setPair);
   const base = makeSlider(
-    "base", { min: 1, max: 6, step: 0.1, value: Math.log10(state.base), format: (x) => grouped(10 ** x) },
+    "base", { min: 1, max: 6, step: 0.1, value: Math.log10(state.base), format: (x) => (x < 6 ? grouped(10 ** x) : "1 million") },
     (x) => put(model, { base: Math.round(10 ** x) }),
   );
+  base.element.lastChild.style.minWidth = "4.5em"; // room for every base, so that the buttons stay where they are
   const back = makeButton("both 1 back", () => moveBoth(-1));
   const on = makeButton("both 1 on", () => moveBoth(1));
   const reset = makeButton("start again", () => {
@@ -110,9 +116,10 @@ function render({ model, el }) {
     },
   }));
   const [all, one, distances, waves] = views;
+  const hints = views.map(() => make("p", { className: "note", style: "margin: 0 0 4px" }));
   root.append(
     make("div", { className: "row" }, scheme.element, position.element, other.element, pair.element, base.element, back, on, reset),
-    make("div", { className: "side-by-side" }, ...views.map((view) => view.element)),
+    make("div", { className: "side-by-side" }, ...views.map((view, i) => make("div", {}, view.element, hints[i]))),
     readout.element,
   );
   const fit = () => {
@@ -144,7 +151,7 @@ function render({ model, el }) {
   const stepFor = (range) => [1, 2, 5, 10, 20, 50, 100].find((step) => range / step <= 7) ?? 200;
 
   // Positions from left to right, channels downwards.
-  const table = { left: 58, top: 40, right: 10, bottom: 26 };
+  const table = { left: 66, top: 40, right: 10, bottom: 26 };
   const columnsOf = (width) => (width - table.left - table.right) / seen.n;
   const rowsOf = (height) => (height - table.top - table.bottom) / d;
 
@@ -161,8 +168,8 @@ function render({ model, el }) {
     context.imageSmoothingEnabled = false;
     context.drawImage(picture, left, top, w * seen.n, h * d);
     write(context, "encoding: orange −1, white 0, blue 1", 0, 9);
-    for (let p = 0; p < seen.n; p += stepFor(seen.n)) write(context, String(p), left + (p + 0.5) * w, height - 17, "center");
-    write(context, "position", width - table.right, height - 5, "right");
+    for (let p = 0; p < seen.n; p += stepFor(seen.n)) write(context, String(p), left + (p + 0.5) * w, height - 14, "center");
+    write(context, "position", left - 8, height - 14, "right");
     for (const [place, colour] of [[state.other, SECOND], [state.position, FIRST]]) {
       const middle = left + (place + 0.5) * w;
       context.fillStyle = colour;
@@ -191,7 +198,7 @@ function render({ model, el }) {
   }
 
   function drawEveryPair(context, width, height) {
-    const { columns, w, h, radius } = gridOf(width, height);
+    const { columns, w, h, radius } = gridOf(width, height), every = Math.ceil(22 / w);
     write(context, "all pairs, from the fastest to the slowest", 0, 9);
     seen.arrows.forEach((arrows, i) => {
       const x = (i % columns) * w, y = 24 + Math.floor(i / columns) * h;
@@ -201,7 +208,7 @@ function render({ model, el }) {
         context.setLineDash([]);
         context.strokeRect(x + 1, y + 1, w - 2, h - 2);
       }
-      write(context, String(i), x + w / 2, y + 9, "center");
+      if (i % every === 0) write(context, String(i), x + w / 2, y + 9, "center"); // as many numbers as there is room for
       drawArrows(context, x + w / 2, y + h / 2 + 7, radius, arrows, 2);
     });
   }
@@ -227,7 +234,7 @@ function render({ model, el }) {
     write(context, seen.rotary ? `pair ${state.pair} of query and key, turned` : `pair ${state.pair} as a clock: cosine across, sine up`, 0, 9);
     const longest = Math.max(...seen.atStart.map((arrow) => Math.hypot(...arrow))) || 1;
     seen.atStart.forEach(([across, up], i) => {
-      line(context, [[x, y], [x + across / longest * radius, y - up / longest * radius]], [FIRST, SECOND][i], 1.5, [3, 4]);
+      line(context, [[x, y], [x + across / longest * radius, y - up / longest * radius]], seen.rotary ? [FIRST, SECOND][i] : faint(0.6), 1.5, [3, 4]);
     });
     drawArrows(context, x, y, radius, seen.arrows[state.pair], 3);
     const from = -Math.atan2(seen.arrows[state.pair][0][1], seen.arrows[state.pair][0][0]); // a canvas turns clockwise
@@ -267,53 +274,77 @@ function render({ model, el }) {
     write(context, `distance from ${seen.rotary ? "the query at" : "position"} ${state.position}`, (left + width - right) / 2, height - 8, "center");
     const distance = state.other - state.position;
     line(context, [[x(distance), top], [x(distance), height - bottom]], SECOND, 2, [4, 4]);
-    for (const [name, colour, value] of [["own", PAIR, (j) => seen.byPair[j][state.pair]], ["all", ink, (j) => seen.similarity[j]]]) {
-      line(context, seen.everyDistance[name].map((height, i) => [x(i - seen.n + 1), y(height)]), name === "own" ? PAIR : faint(0.5), 1);
-      line(context, seen.byPair.map((_, j) => [x(j - state.position), y(value(j))]), colour, name === "own" ? 2 : 3);
-      dotAt(context, x(distance), y(value(state.other)), 5, colour);
-    }
+    const [first, last] = [-state.position, seen.n - 1 - state.position]; // the distances that there are
+    const scale = x(1) - x(0);
+    const wave = (from, to, thick) => {
+      const points = Array.from({ length: Math.ceil((to - from) * scale) + 1 }, (_, i) => Math.min(from + i / scale, to));
+      line(context, points.map((far) => [x(far), y(seen.ownAt(far))]), PAIR, thick);
+    };
+    context.globalAlpha = Math.min(1, Math.max(0.12, seen.wavelengths[state.pair] * scale / ROOM));
+    wave(1 - seen.n, seen.n - 1, 1);
+    wave(first, last, 2);
+    context.globalAlpha = Math.min(1, 0.25 + scale / 4);
+    seen.byPair.forEach((parts, j) => dotAt(context, x(j - state.position), y(parts[state.pair]), Math.min(2.5, 0.9 + scale / 5), PAIR));
+    context.globalAlpha = 1;
+    line(context, seen.everyDistance.map((height, i) => [x(i - seen.n + 1), y(height)]), faint(0.5), 1);
+    line(context, seen.similarity.map((height, j) => [x(j - state.position), y(height)]), ink, scale < 1 ? 1.5 : 3);
+    dotAt(context, x(distance), y(seen.byPair[state.other][state.pair]), 5, PAIR);
+    dotAt(context, x(distance), y(seen.similarity[state.other]), 5, ink);
     context.fillStyle = PAIR;
-    context.fillRect(width - right - 172, 7, 18, 3);
+    context.fillRect(width - right - 172, 8, 18, 2);
+    dotAt(context, width - right - 163, 9, 2.5, PAIR);
     write(context, "this pair", width - right - 150, 9);
     context.fillStyle = ink;
     context.fillRect(width - right - 82, 7, 18, 4);
     write(context, "all pairs", width - right - 60, 9);
   }
 
-  const xOfPair = (i, width) => axes.left + (i + 0.5) / (d / 2) * (width - axes.left - axes.right);
+  const scales = { ...axes, left: 76 };
+  const xOfPair = (i, width) => scales.left + (i + 0.5) / (d / 2) * (width - scales.left - scales.right);
 
   function drawWavelengths(context, width, height) {
-    const { left, top, right, bottom } = axes;
+    const { left, top, right, bottom } = scales;
     const y = (positions) => height - bottom - Math.log10(positions) / 7 * (height - top - bottom); // 1 … 10 million
+    const onPaper = (text, x, y) => { // the lines pass behind it
+      const half = context.measureText(text).width / 2, middle = Math.min(Math.max(x, left + half), width - right - half);
+      context.fillStyle = paper;
+      context.fillRect(middle - half - 2, y - 8, 2 * half + 4, 16);
+      write(context, text, middle, y, "center");
+    };
     write(context, "wavelengths, in positions", 0, 9);
-    for (const [power, name] of [[1, "10"], [3, "1,000"], [5, "100 k"], [7, "10 M"]]) {
+    for (const [power, name] of [[1, "10"], [3, "1,000"], [5, "100,000"], [7, "10 million"]]) {
       line(context, [[left, y(10 ** power)], [width - right, y(10 ** power)]], faint(0.2));
       write(context, name, left - 6, y(10 ** power), "right");
     }
     line(context, [[left, y(seen.n)], [width - right, y(seen.n)]], ink, 1, [5, 4]);
-    write(context, `${seen.n} positions`, width - right, y(seen.n) + 10, "right");
+    // At the right, under the dashed line, there are dots only where even the slowest pair comes round in time.
+    const below = y(seen.wavelengths.at(-1)) < y(seen.n) - 4;
+    onPaper(`${seen.n} positions`, width, y(seen.n) + (below ? 12 : -12));
     seen.wavelengths.forEach((positions, i) => dotAt(context, xOfPair(i, width), y(positions), Math.min(4, 140 / d + 1), faint(0.6)));
     const chosen = seen.wavelengths[state.pair], x = xOfPair(state.pair, width);
     dotAt(context, x, y(chosen), 7, PAIR);
-    const text = length(chosen), half = context.measureText(text).width / 2;
-    const middle = Math.min(Math.max(x, left + half), width - right - half);
-    context.fillStyle = paper; // the dashed line may pass behind
-    context.fillRect(middle - half - 2, y(chosen) - 25, 2 * half + 4, 16);
-    write(context, text, middle, y(chosen) - 17, "center");
+    onPaper(length(chosen), x, y(chosen) - 17);
     for (let i = 0; i < d / 2; i += stepFor(d / 2)) write(context, String(i), xOfPair(i, width), height - bottom + 12, "center");
     write(context, "pair", (left + width - right) / 2, height - 8, "center");
   }
 
   // ---------------------------------------------------------------- hands and keys
-  /** A press, and each move until it is let go. A finger that moves up or down scrolls the page instead. */
+  /** A press, and each move until it is let go. A finger acts where it taps or moves sideways; up and down it scrolls. */
   function onDrag(view, action) {
-    const drag = (event) => action(view.place(event), view.size);
     view.element.style.cursor = "pointer";
     view.element.addEventListener("pointerdown", (event) => {
+      let from = event.pointerType === "touch" && view.place(event); // until it goes sideways, a finger may want to scroll
+      const drag = (e) => {
+        const [x, y] = view.place(e);
+        if (from && e.type === "pointermove" && Math.abs(x - from[0]) <= Math.abs(y - from[1])) return;
+        from = null;
+        action([x, y], view.size);
+      };
+      const ending = new AbortController(); // of what is listened to while it is down; scrolling ends that, too
+      for (const type of ["pointermove", "pointerup"]) view.element.addEventListener(type, drag, { signal: ending.signal });
+      view.element.addEventListener("lostpointercapture", () => ending.abort(), { once: true });
       view.element.setPointerCapture(event.pointerId);
-      drag(event);
-      view.element.addEventListener("pointermove", drag);
-      view.element.addEventListener("lostpointercapture", () => view.element.removeEventListener("pointermove", drag), { once: true });
+      if (!from) drag(event);
     });
   }
   onDrag(all, ([x, y], { width, height }) => {
@@ -354,13 +385,19 @@ function render({ model, el }) {
     pair.set(state.pair);
     base.set(Math.log10(state.base));
     readout.say(inWords(state, seen));
+    const second = seen.rotary ? "key" : "other position", upDown = "↑ ↓ choose a pair";
     const keys = [
-      seen.rotary ? "All pairs of query and key as arrows. Arrow keys choose a pair." : "The encoding. Left and right move the position, up and down choose a pair.",
-      "The chosen pair as two arrows. Left and right move both positions, up and down choose a pair.",
-      `${seen.rotary ? "Score" : "Similarity"} by distance. Left and right move the ${seen.rotary ? "key" : "other position"}, up and down choose a pair.`,
-      "The wavelengths of the pairs. Arrow keys choose a pair.",
+      seen.rotary ? ["All pairs of query and key as arrows", "arrow keys choose a pair"] : ["The encoding", `← → move the position, ${upDown}`],
+      ["The chosen pair as two arrows", `← → move both ${seen.rotary ? "query and key" : "positions"}, ${upDown}`],
+      [`${seen.rotary ? "Score" : "Similarity"} by distance`, `← → move the ${second}, ${upDown}`],
+      ["The wavelengths of the pairs", "arrow keys choose a pair"],
     ];
-    views.forEach((view, i) => { view.element.ariaLabel = keys[i]; view.redraw(); });
+    views.forEach((view, i) => {
+      const [what, how] = keys[i];
+      view.element.ariaLabel = `${what}: ${how}`;
+      hints[i].textContent = view === one ? `Click, then ${how}` : `Click or drag, then ${how}`;
+      view.redraw();
+    });
   }
 
   const stopWatching = watch(model, STATE, show);

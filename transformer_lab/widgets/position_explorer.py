@@ -7,7 +7,7 @@ import torch
 import traitlets
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
 from transformer_lab import plots
@@ -181,7 +181,8 @@ class PositionExplorer(Widget):
     def _draw_by_distance(self, ax) -> None:
         distances = torch.arange(self.n_positions) - self.position
         every = "score" if self.scheme == "rotary" else "mean of all pairs"
-        ax.plot(distances, self.by_pair[:, self.pair], color=plots.COLOURS[2], linewidth=1.5, label="this pair")
+        own = {"color": plots.COLOURS[2], "marker": ".", "linewidth": 0.7}  # the dots are what there is
+        ax.plot(distances, self.by_pair[:, self.pair], label="this pair", **own)
         ax.plot(distances, self.similarity, color="black", label=every)
         ax.axvline(self.other - self.position, color=plots.COLOURS[1], linestyle=":")
         ax.set_xlabel(f"distance from {'the query at' if self.scheme == 'rotary' else 'position'} {self.position}")
@@ -193,6 +194,8 @@ class PositionExplorer(Widget):
         ax.semilogy([self.pair], [chosen], "o", color=plots.COLOURS[2], markersize=10)
         ax.axhline(self.n_positions, color="0.4", linestyle="--")
         ax.set(title=f"pair {self.pair}: wavelength {chosen:,.1f}", xlabel="pair", ylabel="positions")
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # powers would be formulas, which pictures lack
+        ax.yaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     def _draw_arrows(self, ax, pair: int, centre: tuple[float, float], names: Sequence[str | None]) -> None:

@@ -105,7 +105,10 @@ class Runner:
     def _predictions(self, logits: Tensor, batch: Tensor) -> tuple[list[tuple[str, float]], float | None]:
         logits = logits.float()  # (1, seq, vocab)
         probabilities, likeliest = logits[0, -1].softmax(-1).topk(min(10, logits.shape[-1]))
-        next_tokens = [(self._token(i), p) for i, p in zip(likeliest.tolist(), probabilities.tolist())]
+        names = [self._token(i) for i in likeliest.tolist()]
+        # A piece of a character reads like any other piece, so its id tells it apart.
+        names = [f"{name} ({i})" if "\ufffd" in name else name for name, i in zip(names, likeliest.tolist())]
+        next_tokens = list(zip(names, probabilities.tolist()))
         loss = next_token_loss(logits[:, :-1], batch[:, 1:]).item() if batch.shape[1] > 1 else None
         return next_tokens, loss
 

@@ -1,4 +1,4 @@
-import { COLOURS, fixed, floats, make, makeButton, makeCanvas, makeReadout, makeRoot, makeSlider, makeTextBox, onKeys, put, themeOf, visible, watch } from "./shared.js";
+import { COLOURS, fixed, floats, make, makeButton, makeCanvas, makeReadout, makeRequests, makeRoot, makeSlider, onKeys, put, themeOf, visible, watch } from "./shared.js";
 
 /**
  * `generation.next_token_probabilities` for logits that are sorted, the largest first: temperature, then top-k (0: off),
@@ -31,21 +31,19 @@ export function nextTokenProbabilities(logits, temperature, topK, topP) {
 const percent = (p) => (p > 0 && p < 0.0005 ? "<0.1%" : `${fixed(100 * p, 1)}%`);
 const count = (n) => n.toLocaleString("en");
 
-const ROW = 20, TOP = 44, MARKS = 100; // CSS pixels; at most so many drawn tokens are marked one by one
+const ROW = 24, TOP = 46, MARKS = 100; // CSS pixels; at most so many drawn tokens are marked one by one
 
 function render({ model, el }) {
   const root = makeRoot(el, "Sampling playground");
   const writes = model.get("writes") && !model.alone;
   const settings = () => ({ temperature: model.get("temperature"), top_k: model.get("top_k"), top_p: model.get("top_p") });
   const start = settings();
-  let chosen = 0, own, now, logits, labels;
+  let chosen = 0, own, now, logits, labels, cuts, edges;
 
   const vocabulary = floats(model.get("logits")).length;
   const nBars = model.get("labels").length;
-  const nRows = nBars + (vocabulary > nBars ? 1 : 0); // the last row: all others
-  const chart = makeCanvas({
-    label: "Bars: the likeliest next tokens. Arrow keys choose one.", width: 760, height: TOP + nRows * ROW + 20, draw,
-  });
+  const keys = writes ? ", Enter takes it, d draws, Backspace takes the last one away" : "";
+  const chart = makeCanvas({ label: `Bars: the likeliest next tokens. Arrow keys choose one${keys}.`, width: 760, height: TOP + nBars * ROW, draw });
 
   // The slider's places: every k up to 20, then steps of a tenth, and no cut at the end.
   const placeOf = (k) => (k <= 20 ? k : 20 + Math.log(k / 20) / Math.log(1.1));
@@ -61,18 +59,15 @@ function render({ model, el }) {
     if (writes) undo(model.get("drawn").length);
   });
 
-  // What is asked of Python has a number; while the last one is not answered, nothing more is drawn or taken.
-  const asked = () => model.get("request").number ?? 0;
-  const waiting = () => writes && asked() > model.get("answered");
-  const ask = (what) => put(model, { request: { number: Math.max(asked(), model.get("answered")) + 1, ...what } });
+  // While Python has not answered, nothing more is drawn or taken.
+  const { ask, waiting, box, fill, news } = makeRequests(model);
   const drawTokens = (n) => { if (!waiting()) ask({ draw: n }); };
   const take = () => { if (!waiting() && chosen < nBars) ask({ take: model.get("ids")[chosen] }); };
   const undo = (n) => { if (!waiting() && model.get("drawn").length && n) ask({ undo: n }); };
 
-  const written = make("p", { style: "white-space: pre-wrap; overflow-wrap: anywhere; max-height: 9em; overflow-y: auto; margin: 6px 0" });
+  const written = make("p", { dir: "auto", style: "white-space: pre-wrap; overflow-wrap: anywhere; max-height: 9em; overflow-y: auto; margin: 6px 0" });
   const readout = makeReadout();
   const takeIt = makeButton("take", take);
-  const box = makeTextBox("text", model.get("text"), (text) => ask({ text }));
   if (writes) root.append(make("div", { className: "row" }, box.element));
   root.append(written);
   if (writes) {
@@ -84,10 +79,11 @@ function render({ model, el }) {
 
   function draw(context, width) {
     const { ink, paper, faint } = themeOf(root);
-    const left = width < 480 ? 92 : 130, right = 48; // room for the tokens and for the percents
+    const left = width < 480 ? 98 : 140, right = 64; // room for the tokens and for the percents
+    const nRows = edges.length - 1;
     const xOf = (p) => left + p * (width - left - right);
     const yOf = (row) => TOP + row * ROW;
-    context.font = "13px system-ui, sans-serif";
+    context.font = "14px system-ui, sans-serif";
     context.textBaseline = "middle";
 
     context.textAlign = "left";
@@ -128,47 +124,44 @@ function render({ model, el }) {
     }
     context.globalAlpha = 1;
 
-    for (const [row, words] of cuts()) {
-      const y = Math.round(yOf(row));
+    for (const [n, names] of cuts) {
+      const words = names.join(" and ") + (names.length === 1 ? " cuts here" : width < 480 ? "" : " cut here");
+      const y = yOf(edges.indexOf(n)), wide = context.measureText(words).width;
       context.strokeStyle = COLOURS[1];
       context.lineWidth = 2;
       context.setLineDash([6, 4]);
       context.beginPath();
-      const bar = row > nBars ? xOf(Math.max(share(own, nBars), share(now.probabilities, nBars))) : 0;
-      context.moveTo(bar ? xOf(0) : 0, y);
-      context.lineTo(bar, y);
-      context.moveTo(bar ? bar + 52 : 0, y); // the percent stands between
+      context.moveTo(0, y);
       context.lineTo(width, y);
       context.stroke();
       context.setLineDash([]);
-      const wide = context.measureText(words).width;
       context.fillStyle = paper;
-      const below = yOf(Math.ceil(row)) + 2; // no bar is filled there
-      context.fillRect(width - wide - 8, below, wide + 8, 16);
+      context.fillRect(width - wide - 8, y + 3, wide + 8, ROW - 6); // no bar is filled below a cut
       context.fillStyle = ink;
       context.textAlign = "right";
-      context.fillText(words, width - 4, below + 9);
+      context.fillText(words, width - 4, y + ROW / 2 + 1);
     }
   }
 
-  const share = (probabilities, row) => (row < nBars ? probabilities[row] : probabilities.subarray(nBars).reduce((a, b) => a + b, 0));
-  const nameOf = (row) => (row < nBars ? visible(labels[row]) : `${count(vocabulary - nBars)} others`);
+  const share = (probabilities, row) => probabilities.subarray(edges[row], edges[row + 1]).reduce((a, b) => a + b, 0);
+  const howMany = (row) => edges[row + 1] - edges[row];
+  const nameOf = (row) => (row < nBars ? visible(labels[row]) : `${count(howMany(row))} ${howMany(row) === 1 ? "other" : "others"}`);
 
-  /** [row, words]: what cuts above which row. A cut among the others goes through the middle of their bar. */
-  function cuts() {
-    const { temperature, top_k: k, top_p: p } = settings();
-    const rows = new Map();
-    const cut = (name, n, before) => {
-      const row = n <= nBars ? n : nBars + 0.5;
-      if (temperature > 0 && n < before) rows.set(row, [...(rows.get(row) ?? []), name]);
-    };
+  /** `cuts`: how many tokens are left above a cut → what cuts there. `edges`: where the rows begin and end among the ranked tokens. */
+  function findRows({ temperature, top_k: k, top_p: p }) {
+    cuts = new Map();
+    const cut = (name, n, before) => { if (temperature > 0 && n < before) cuts.set(n, [...(cuts.get(n) ?? []), name]); };
     cut(`top-k ${k}`, now.afterK, vocabulary);
     cut(`top-p ${p.toFixed(2)}`, now.afterP, now.afterK);
-    return [...rows].map(([row, names]) => [row, `${names.join(" and ")} ${names.length > 1 ? "cut" : "cuts"} here`]);
+    // A row for each of the likeliest, then one for the others, or two or three where they are cut.
+    edges = [...new Set([...Array(nBars + 1).keys(), ...cuts.keys(), vocabulary])].sort((a, b) => a - b);
+    const nRows = Math.max(edges.length - 1, Math.min(nBars + 2, vocabulary)); // one cut among the others does not change the height
+    if (chart.size.height !== TOP + nRows * ROW) chart.resize(chart.size.width, TOP + nRows * ROW);
+    chosen = Math.min(chosen, edges.length - 2);
   }
 
   function choose(row) {
-    chosen = Math.min(Math.max(row, 0), nRows - 1);
+    chosen = Math.min(Math.max(row, 0), edges.length - 2);
     show();
   }
 
@@ -176,6 +169,7 @@ function render({ model, el }) {
     const { temperature, top_k: k, top_p: p } = settings();
     labels = model.get("labels");
     now = nextTokenProbabilities(logits, temperature, k, p);
+    findRows(settings());
     sliders.temperature.set(temperature);
     sliders.top_k.set(k === 0 || k >= vocabulary ? last : placeOf(k));
     sliders.top_p.set(p);
@@ -183,15 +177,14 @@ function render({ model, el }) {
     showText();
 
     const [before, after] = [share(own, chosen), share(now.probabilities, chosen)];
-    const token = `${nameOf(chosen)}: the model gives ${chosen < nBars ? "it" : "them"} ${percent(before)}, now ${after > 0 ? percent(after) : "nothing"}.`;
+    const token = `${nameOf(chosen)}: the model gives ${howMany(chosen) === 1 ? "it" : "them"} ${percent(before)}, now ${after > 0 ? percent(after) : "nothing"}.`;
     const left = temperature === 0 ? "Temperature 0 is greedy: the likeliest token always comes." : `${count(now.afterP)} of ${count(vocabulary)} tokens ${now.afterP === 1 ? "is" : "are"} left.`;
-    const state = waiting() ? "\nThe model is reading …" : model.get("error") && `\nThis cannot be: ${model.get("error")}.`;
-    readout.say(`${token} ${left}${state}`);
+    readout.say(`${token} ${left}\n${news("The model is reading …")}`.trim());
     chart.redraw();
   }
 
   function showText() {
-    if (!waiting() && !model.get("error")) box.set(model.get("text"));
+    fill();
     const pieces = model.get("pieces");
     const early = pieces.slice(0, -MARKS).join("");
     const marks = [...(early ? [early] : []), ...pieces.slice(-MARKS)].map((piece) => make("mark", {
@@ -206,7 +199,7 @@ function render({ model, el }) {
     ArrowUp: () => choose(chosen - 1),
     ArrowDown: () => choose(chosen + 1),
     Home: () => choose(0),
-    End: () => choose(nRows - 1),
+    End: () => choose(edges.length - 2),
     ...(writes && { Enter: take, d: () => drawTokens(1), Backspace: () => undo(1) }),
   });
 

@@ -1,7 +1,7 @@
 """SamplingPlayground: the next token's probabilities under temperature, top-k and top-p, and a text that goes on."""
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import traitlets
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from transformer_lab import plots
 from transformer_lab.generation import evaluating, next_token_probabilities
-from transformer_lab.widgets.base import Refused, Widget, visible
+from transformer_lab.widgets.base import Answering, Refused, isolated, visible
 
 N_BARS = 20  # the likeliest tokens have a bar each; all others share one
 HOTTEST = 5.0
 
 
-class SamplingPlayground(Widget):
+class SamplingPlayground(Answering):
     """Slide temperature, top-k and top-p and see which tokens are left; draw one, and the text goes on.
 
         SamplingPlayground(model, tokenizer, "The argument must be a")
@@ -28,7 +28,7 @@ class SamplingPlayground(Widget):
     """
 
     module = "sampling_playground"
-    text = traitlets.Unicode().tag(sync=True)
+    methods = ("draw", "take", "undo")
     drawn = traitlets.List(traitlets.Int()).tag(sync=True)
     temperature = traitlets.Float(1.0).tag(sync=True)
     top_k = traitlets.Int(0).tag(sync=True)
@@ -39,10 +39,6 @@ class SamplingPlayground(Widget):
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     pieces = traitlets.List(traitlets.Unicode()).tag(sync=True)  # the drawn tokens as text
     writes = traitlets.Bool(False).tag(sync=True)  # there is a model that can go on
-    # The page asks with {"number": n, one of "text", "draw", "take", "undo": …}; `answered` is the last n done with.
-    request = traitlets.Dict().tag(sync=True)
-    answered = traitlets.Int(0).tag(sync=True)
-    error = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -152,22 +148,6 @@ class SamplingPlayground(Widget):
             self.ids = ids
             self.labels = [labels[i] if labels else self._tokenizer.decode([i]) for i in ids]
 
-    @traitlets.observe("request")
-    def _answer(self, change) -> None:
-        request = change["new"]
-        with self.hold_sync():
-            try:
-                self.error = ""
-                if "text" in request:
-                    self.text = request["text"]
-                else:
-                    for method in ("draw", "take", "undo"):
-                        if method in request:
-                            getattr(self, method)(request[method])
-            except ValueError as error:
-                self.error = str(error)
-            self.answered = request["number"]
-
     # ------------------------------------------------------------ what may be set
 
     @traitlets.validate("text")
@@ -209,30 +189,37 @@ class SamplingPlayground(Widget):
 
     @property
     def figure(self) -> Figure:
-        n_others = len(self._logits) - len(self.ids)
-        names = [visible(label) for label in self.labels] + ([f"{n_others:,} others"] if n_others else [])
+        edges = self._edges
+        others = [end - start for start, end in pairwise(edges)][len(self.labels) :]
+        names = [visible(label) for label in self.labels] + [f"{n:,} other{'s' if n > 1 else ''}" for n in others]
         figure, axes = plots.new_figure(width=8.0, height=1.5 + 0.22 * len(names))
         ax = axes[0, 0]
         rows = range(len(names))
-        ax.barh(rows, self._with_others(self.probabilities), height=0.7, label="what is drawn from")
-        own = self._with_others(next_token_probabilities(self._logits))
+        ax.barh(rows, self._by_row(self.probabilities), height=0.7, label="what is drawn from")
+        own = self._by_row(next_token_probabilities(self._logits))
         ax.barh(rows, own, height=0.7, fill=False, edgecolor="black", linewidth=1.2, label="the model's own")
-        for row, cuts in self._cuts().items():
+        for n, cuts in self._cuts.items():
+            row = edges.index(n)
             ax.axhline(row - 0.5, color=plots.COLOURS[1], linestyle="--")
             words = f"{' and '.join(cuts)} {'cuts' if len(cuts) == 1 else 'cut'} here"
-            ax.text(1, math.ceil(row) - 0.45, words, ha="right", va="top", fontsize=11)
+            ax.text(1, row - 0.45, words, ha="right", va="top", fontsize=11)
         ax.set(xlim=(0, 1), ylim=(len(names) + 0.3, -0.6), xlabel="probability of the next token", title=self._settings)
         ax.set_yticks(rows, names, fontsize=10)
         figure.legend(loc="outside lower center", ncols=2, fontsize=11)
         return figure
 
-    def _with_others(self, probabilities: Tensor) -> list[float]:
-        """Those of the tokens that have a bar, and the rest in one number if there is a rest."""
-        shown = probabilities[self.ids]
-        return shown.tolist() + ([1 - shown.sum().item()] if len(shown) < len(probabilities) else [])
+    @property
+    def _edges(self) -> list[int]:
+        """Where the rows begin and end among the ranked tokens: one each, then the others; each cut is an edge."""
+        return sorted({*range(len(self.ids) + 1), *self._cuts, len(self._logits)})
 
-    def _cuts(self) -> dict[float, list[str]]:
-        """Row → what cuts above it. A cut among the others goes through the middle of their bar."""
+    def _by_row(self, probabilities: Tensor) -> list[float]:
+        ranked = probabilities[self._logits.sort(descending=True, stable=True).indices]
+        return [ranked[start:end].sum().item() for start, end in pairwise(self._edges)]
+
+    @property
+    def _cuts(self) -> dict[int, list[str]]:
+        """How many tokens are left above a cut → what cuts there."""
         after_k, after_p = self.kept
         cuts = {}
         if self.temperature > 0:
@@ -241,7 +228,7 @@ class SamplingPlayground(Widget):
                 (f"top-p {self.top_p:.2f}", after_p, after_k),
             ):
                 if n < n_before:
-                    cuts.setdefault(n if n <= len(self.ids) else len(self.ids) + 0.5, []).append(name)
+                    cuts.setdefault(n, []).append(name)
         return cuts
 
     @property
@@ -252,7 +239,7 @@ class SamplingPlayground(Widget):
     def __repr__(self) -> str:
         now = self.probabilities[self.ids[:3]].tolist()
         likeliest = ", ".join(f"{visible(label)} {p:.0%}" for label, p in zip(self.labels, now))
-        after = f"after “{self.written[-60:]}” " if self.written else ""
+        after = f"after “{isolated(self.written[-60:])}” " if self.written else ""
         return (
             f"SamplingPlayground: {after}come {likeliest}; {self._settings}: "
             f"{self.kept[1]:,} of {len(self._logits):,} tokens are left"

@@ -68,7 +68,7 @@ export function makeChoice(label, options, value, onChange) {
 
 /** A box to write in. `onEdit` gets its text once the typing has paused. `set` writes into it unless somebody types. */
 export function makeTextBox(label, value, onEdit) {
-  const input = make("textarea", { rows: 2, value, ariaLabel: label, spellcheck: false });
+  const input = make("textarea", { rows: 2, value, ariaLabel: label, spellcheck: false, dir: "auto" });
   let timer = 0;
   input.addEventListener("input", () => {
     clearTimeout(timer);
@@ -202,8 +202,11 @@ export const floats = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
 export const fixed = (x, digits = 2) => (Object.is(x, -0) || Math.abs(x) < 0.5 * 10 ** -digits ? 0 : x).toFixed(digits).replace("-", "−");
 
+/** Text that is written from right to left, set apart so that it does not turn the sentence around it. */
+export const isolated = (text) => (/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(text) ? `\u2068${text}\u2069` : text);
+
 /** Spaces and line ends that can be seen. */
-export const visible = (token) => token.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
+export const visible = (token) => isolated(token.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅");
 
 // ---------------------------------------------------------------- model
 
@@ -221,26 +224,20 @@ export function put(model, values) {
   model.save_changes();
 }
 
-/** In place of the model where no kernel runs: the same state, and nobody to talk to. `model.alone` tells it apart. */
-export async function alone({ state, binary }) {
-  for (const [name, base64] of Object.entries(binary)) {
-    const packed = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-    const bytes = await inflate(packed);
-    state[name] = new DataView(bytes.buffer);
-  }
-  const listeners = {};
+/**
+ * What only Python can do (see `Answering` in base.py). `ask({ draw: 1 })` sends a request, `waiting()` until the last
+ * one is answered. `box` edits the text; `fill()` puts Python's text into it, unless a newer one is on its way, or one
+ * that was refused is to be mended. `news(busy)` says how things stand.
+ */
+export function makeRequests(model) {
+  const asked = () => model.get("request").number ?? 0;
+  const error = () => model.get("error");
+  const waiting = () => !model.alone && asked() > model.get("answered");
+  const ask = (what) => put(model, { request: { number: Math.max(asked(), model.get("answered")) + 1, ...what } });
+  const box = makeTextBox("text", model.get("text"), (text) => ask({ text }));
   return {
-    alone: true,
-    get: (name) => state[name],
-    set: (name, value) => {
-      if (state[name] === value) return;
-      state[name] = value;
-      for (const listener of [...(listeners[`change:${name}`] ?? [])]) listener();
-    },
-    save_changes: () => {},
-    send: () => {},
-    on: (event, listener) => { (listeners[event] ??= new Set()).add(listener); },
-    off: (event, listener) => { listeners[event]?.delete(listener); },
+    ask, waiting, box,
+    fill: () => { if (!waiting() && !error()) box.set(model.get("text")); },
+    news: (busy) => (waiting() ? busy : error() && `This cannot be: ${error()}.`),
   };
 }
-

@@ -1,4 +1,4 @@
-import { COLOURS, fixed, makeButton, makeCanvas, makeReadout, makeRoot, makeSlider, make, onKeys, put, themeOf, watch } from "./shared.js";
+import { COLOURS, fixed, isolated, make, makeButton, makeCanvas, makeReadout, makeRoot, makeSlider, onKeys, put, themeOf, watch } from "./shared.js";
 
 export function softmax(scores, temperature, masked) {
   const open = scores.map((score, i) => (masked.includes(i) ? -Infinity : score / temperature));
@@ -16,7 +16,7 @@ function render({ model, el }) {
   const start = { scores: model.get("scores"), temperature: model.get("temperature"), masked: model.get("masked") };
   let chosen = 0;
 
-  const left = 52, height = 364;
+  const left = 52, height = 384;
   let columnWidth = 0;
   const chart = makeCanvas({ label: "Scores above, weights below. Arrow keys choose and change a score, m masks it.", width: 400, height, draw });
   const temperature = makeSlider(
@@ -32,16 +32,16 @@ function render({ model, el }) {
   root.append(make("div", { className: "side-by-side", style: "align-items: center" }, chart.element, side));
 
   // Scores in the upper part, −limit … limit; weights in the lower, 0 … 1.
-  const scoreTop = 34, scoreBottom = 186, weightTop = 234, weightBottom = 324;
+  const scoreTop = 34, scoreBottom = 186, weightTop = 254, weightBottom = 344;
   const limit = () => model.get("limit");
   const yOfScore = (score) => scoreTop + (limit() - score) * (scoreBottom - scoreTop) / (2 * limit());
   const yOfWeight = (weight) => weightBottom - weight * (weightBottom - weightTop);
 
   function draw(context, width, height) {
-    const { ink, faint } = themeOf(root);
+    const { ink, paper, faint } = themeOf(root);
     const [scores, masked, labels] = ["scores", "masked", "labels"].map((name) => model.get(name));
     const weights = softmax(scores, model.get("temperature"), masked);
-    context.font = "13px system-ui, sans-serif";
+    context.font = "14px system-ui, sans-serif";
     context.textBaseline = "middle";
     context.fillStyle = ink;
     context.textAlign = "right";
@@ -49,7 +49,7 @@ function render({ model, el }) {
     for (const weight of [0, 1]) context.fillText(String(weight), left - 8, yOfWeight(weight));
     context.textAlign = "left";
     context.fillText("score", 0, 10);
-    context.fillText("weight", 0, weightTop - 22);
+    context.fillText("weight", 0, weightTop - 24);
     context.fillStyle = faint(0.3);
     for (const y of [yOfScore(0), yOfWeight(0), yOfWeight(1)]) context.fillRect(left, Math.round(y), width - left, 1);
     context.textAlign = "center";
@@ -61,13 +61,18 @@ function render({ model, el }) {
       }
       context.fillStyle = masked.includes(i) ? faint(0.3) : COLOURS[0];
       const y = yOfScore(scores[i]);
-      context.fillRect(middle - thick / 2, Math.min(y, yOfScore(0)), thick, Math.max(Math.abs(y - yOfScore(0)), 2));
-      context.fillRect(middle - thick / 2 - 3, y - 3, thick + 6, 6); // the handle
+      context.fillRect(middle - thick / 2, Math.min(y, yOfScore(0)), thick, Math.abs(y - yOfScore(0)));
+      context.beginPath();
+      context.arc(middle, y, 8, 0, 2 * Math.PI); // the handle: round, so that nobody takes it for a bar
+      context.fill();
+      context.strokeStyle = paper;
+      context.lineWidth = 2;
+      context.stroke();
       context.fillStyle = masked.includes(i) ? faint(0.3) : COLOURS[1];
       context.fillRect(middle - thick / 2, yOfWeight(weights[i]), thick, weightBottom - yOfWeight(weights[i]));
       context.fillStyle = ink;
       context.fillText(fixed(weights[i]), middle, yOfWeight(weights[i]) - 9);
-      context.fillText(fixed(scores[i], 1), middle, y + (scores[i] < 0 ? 12 : -12));
+      context.fillText(fixed(scores[i], 1), middle, y + (scores[i] < 0 ? 18 : -18));
       context.fillText(labels[i], middle, height - 24, columnWidth - 2);
       if (masked.includes(i)) context.fillText("masked", middle, height - 8, columnWidth - 2);
     }
@@ -92,21 +97,23 @@ function render({ model, el }) {
   function show() {
     const [scores, masked, labels] = ["scores", "masked", "labels"].map((name) => model.get(name));
     const weights = softmax(scores, model.get("temperature"), masked);
-    mask.textContent = `${masked.includes(chosen) ? "unmask" : "mask"} “${labels[chosen]}”`;
+    mask.textContent = `${masked.includes(chosen) ? "unmask" : "mask"} “${isolated(labels[chosen])}”`;
     temperature.set(Math.log(model.get("temperature")));
     const bits = entropyInBits(weights);
     const all = masked.length === n ? "Everything is masked: there is nothing to weigh." : `Entropy ${fixed(bits)} bits, like ${fixed(2 ** bits, 1)} equal tokens.`;
-    readout.say(`${labels[chosen]}: score ${fixed(scores[chosen], 1)}, weight ${fixed(weights[chosen], 3)}${masked.includes(chosen) ? " (masked)" : ""}. ${all}`);
+    readout.say(`${isolated(labels[chosen])}: score ${fixed(scores[chosen], 1)}, weight ${fixed(weights[chosen], 3)}${masked.includes(chosen) ? " (masked)" : ""}. ${all}`);
     chart.redraw();
   }
 
   const column = (event) => Math.floor((chart.place(event)[0] - left) / columnWidth);
-  chart.element.style.touchAction = "none"; // a finger on a bar drags it, and does not scroll the page
+  const onScores = (event) => column(event) >= 0 && column(event) < n && chart.place(event)[1] <= scoreBottom + 12;
+  // A finger on a score drags it; anywhere else it scrolls the page.
+  chart.element.addEventListener("touchstart", (event) => { if (onScores(event.changedTouches[0])) event.preventDefault(); }, { passive: false });
   chart.element.addEventListener("pointerdown", (event) => {
     if (column(event) < 0 || column(event) >= n) return;
     choose(column(event));
     const drag = (e) => setScore(chosen, limit() - (chart.place(e)[1] - scoreTop) * (2 * limit()) / (scoreBottom - scoreTop));
-    if (chart.place(event)[1] > scoreBottom + 12) return; // a weight is a result: only scores can be dragged
+    if (!onScores(event)) return; // a weight is a result: only scores can be dragged
     chart.element.setPointerCapture(event.pointerId);
     drag(event);
     chart.element.addEventListener("pointermove", drag);

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from transformer_lab import plots
-from transformer_lab.widgets.base import Refused, Widget
+from transformer_lab.widgets.base import Refused, Widget, isolated
 
 
 class SoftmaxPlayground(Widget):
@@ -101,6 +101,7 @@ class SoftmaxPlayground(Widget):
         return figure
 
     def __repr__(self) -> str:
-        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(self.labels, self.weights.tolist()))
-        hidden = f", masked {', '.join(self.labels[i] for i in self.masked)}" if self.masked else ""
+        names = [isolated(label) for label in self.labels]
+        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, self.weights.tolist()))
+        hidden = f", masked {', '.join(names[i] for i in self.masked)}" if self.masked else ""
         return f"SoftmaxPlayground: weights {weights}; temperature {self.temperature:.2g}{hidden}, {self.bits:.2f} bits"

@@ -2,6 +2,7 @@ import { COLOURS, colour, fixed, make, makeCanvas, makeReadout, makeRoot, makeSl
 
 const LISTS = ["curve", "held_out", "evaluations"];
 const FONT = "13px system-ui, sans-serif";
+const LEFT = 46, RIGHT = 12; // of the losses: for the numbers, and for half of the last one
 
 /** What Python tells: of each list, what it holds from some place on. Done in place, so that nothing is sent back. */
 function take(model, news) {
@@ -22,6 +23,7 @@ function niceStep(range, count) {
 }
 
 const count = (x) => Math.round(x).toLocaleString("en");
+const compact = new Intl.NumberFormat("en", { notation: "compact" });
 const short = (x) => (x === null ? "not a finite number" : String(Number(x.toPrecision(3))).replace("-", "−"));
 
 /** Means over `window` neighbours, as in the pictures of the series: [place of the last one, mean]. */
@@ -51,13 +53,19 @@ function render({ model, el }) {
 
   // ---------------------------------------------------------------- elements
 
-  const state = make("p", { style: "margin: 0 0 4px; font-weight: 600" });
-  const losses = makeCanvas({ label: "Losses by step. Arrow keys choose a step.", width: 600, height: 290, draw: drawLosses });
+  const state = make("p", { style: "margin: 0 0 4px; font-weight: 600; white-space: pre-line; overflow-wrap: anywhere" });
+  const losses = makeCanvas({ label: "Losses by step: ← → choose a step, ↑ ↓ an evaluation", width: 600, height: 290, draw: drawLosses });
   const others = makeCanvas({ label: "Learning rate and gradient norm by step.", width: 600, height: 150, draw: drawOthers, focusable: false });
-  const head = makeCanvas({ label: "Pattern of one head. Arrow keys choose a query and a key.", width: 320, height: 320, draw: drawHead });
+  const head = makeCanvas({ label: "Pattern of one head: arrow keys choose a query and a key", width: 320, height: 320, draw: drawHead });
   const evaluation = makeSlider("evaluation", { min: 0, max: 1, step: 1, value: 0, format: (i) => `step ${count(stepOf(i))}` }, show);
-  const samples = make("ol", { style: "list-style: none; margin: 4px 0; padding: 0; max-height: 13em; overflow-y: auto; border: 1px solid var(--edge); border-radius: 4px" });
+  evaluation.element.style.maxWidth = "100%"; // a long number narrows the slider
+  evaluation.input.style.minWidth = 0;
+  evaluation.element.lastChild.style.whiteSpace = "nowrap";
+  const samples = make("ol", { style: "list-style: none; margin: 4px 0; padding: 0; max-height: 15em; overflow-y: auto; border: 1px solid var(--edge); border-radius: 4px" });
   const readout = makeReadout();
+  const hint = "Click the losses, then ← → choose a step (with Shift 20 at a time)";
+  const more = ", ↑ ↓ an evaluation. Click the pattern, then arrow keys choose a query and a key.";
+  const keys = make("p", { className: "note", style: "margin: 4px 0 0" }, n ? hint + more : `${hint}.`);
   const curves = make("div", {}, losses.element, others.element);
   const panels = make("div", { className: "side-by-side" }, curves);
   root.append(state, panels);
@@ -65,11 +73,12 @@ function render({ model, el }) {
     panels.append(head.element);
     root.append(make("div", { className: "row" }, evaluation.element), samples);
   }
-  root.append(readout.element);
+  root.append(keys, readout.element);
 
   // ---------------------------------------------------------------- curves
 
-  function axes(context, box, [low, high], tick, title) {
+  /** `known`: there is something to number. Returns where a step and a value are. */
+  function axes(context, box, [low, high], tick, title, known) {
     const { ink, faint } = themeOf(root);
     context.font = FONT;
     context.fillStyle = ink;
@@ -79,17 +88,19 @@ function render({ model, el }) {
     const y = (value) => box.y + box.height * (high - value) / (high - low);
     const x = (step) => box.x + box.width * step / steps;
     const digits = Math.max(0, -Math.floor(Math.log10(tick) + 1e-9));
+    const name = (value) => (tick < 0.001 ? short(value) : tick >= 1000 ? compact.format(value) : fixed(value, digits));
     for (let k = Math.round(low / tick); k * tick <= high + tick / 1000; k++) {
       context.fillStyle = faint(k === Math.round(low / tick) ? 0.5 : 0.12);
       context.fillRect(box.x, Math.round(y(k * tick)), box.width, 1);
       context.fillStyle = ink;
       context.textAlign = "right";
-      context.fillText(tick < 0.001 ? short(k * tick) : fixed(k * tick, digits), box.x - 6, y(k * tick));
+      if (known) context.fillText(name(k * tick), box.x - 6, y(k * tick));
     }
-    const every = niceStep(steps, Math.max(2, Math.floor(box.width / 90)));
+    const room = Math.floor(box.width / (context.measureText(count(steps)).width + 20));
+    const every = room < 2 ? steps : Math.max(1, niceStep(steps, room));
     for (let step = 0; step <= steps; step += every) {
       context.textAlign = step > steps - every / 4 ? "right" : "center";
-      context.fillText(count(step), x(step), box.y + box.height + 12);
+      context.fillText(count(step), step > steps - every / 4 ? x(step) + RIGHT : x(step), box.y + box.height + 12);
     }
     if (chosen !== null) {
       context.fillStyle = faint(0.5);
@@ -120,11 +131,11 @@ function render({ model, el }) {
     const [least, most] = levels.length ? [Math.min(...levels), Math.max(...levels)] : [0, 1];
     const tick = niceStep(Math.max(most - least, 0.1), 6);
     const range = [Math.floor(least / tick) * tick, Math.ceil((most + tick / 4) / tick) * tick];
-    const box = { x: 44, y: 24, width: width - 56, height: height - 66 };
-    const place = axes(context, box, range, tick, width < 450 ? unit : `loss, ${unit}`);
-    context.textAlign = "center";
+    const box = { x: LEFT, y: 24, width: width - LEFT - RIGHT, height: height - 66 };
+    const place = axes(context, box, range, tick, `loss, ${unit}`, levels.length);
+    context.textAlign = "right";
     context.fillStyle = ink;
-    context.fillText("step", box.x + box.width / 2, height - 10);
+    context.fillText("step", box.x - 8, box.y + box.height + 12);
     // Many steps are a cloud: it is drawn pale, and dark its running mean.
     const window = ys.length > 200 ? Math.floor(ys.length / 50) : 1;
     if (window > 1) line(context, xs, ys, place, { colour: COLOURS[0], alpha: 0.3, width: 1 });
@@ -140,23 +151,23 @@ function render({ model, el }) {
       context.strokeText(name, box.x + box.width - 3, place.y(level) - 9);
       context.fillText(name, box.x + box.width - 3, place.y(level) - 9);
     }
-    context.textAlign = "left";
-    ["training", "held out"].forEach((name, i) => {
-      const x = box.x + box.width - 170 + 88 * i, y = box.y - 12;
-      context.fillStyle = COLOURS[i];
-      context.fillRect(x, y - 2, 16, 4);
-      context.fillStyle = ink;
-      context.fillText(name, x + 21, y);
-    });
-    if (n && stepOf(shown())) { // where the sample and the pattern on show are from
-      const x = place.x(stepOf(shown()));
+    const triangle = (x, y) => { // where the sample and the pattern on show are from
       context.fillStyle = ink;
       context.beginPath();
-      context.moveTo(x - 5, box.y - 2);
-      context.lineTo(x + 5, box.y - 2);
-      context.lineTo(x, box.y + 7);
+      for (const [right, down] of [[-5, -4], [5, -4], [0, 5]]) context.lineTo(x + right, y + down);
       context.fill();
-    }
+    };
+    const below = height - 10;
+    context.textAlign = "left";
+    ["training", "held out", ...(n ? ["on show"] : [])].forEach((name, i) => {
+      const x = box.x + [0, 88, 176][i];
+      context.fillStyle = COLOURS[i];
+      if (i < 2) context.fillRect(x, below - 2, 16, 4);
+      else triangle(x + 8, below);
+      context.fillStyle = ink;
+      context.fillText(name, x + 21, below);
+    });
+    if (n && stepOf(shown())) triangle(place.x(stepOf(shown())), box.y + 2);
   }
 
   function drawOthers(context, width, height) {
@@ -165,9 +176,9 @@ function render({ model, el }) {
     ["learning rate", "gradient norm"].forEach((name, i) => {
       const ys = curve.map((point) => point[i + 1]);
       const most = Math.max(...ys.filter((y) => y !== null), 1e-9);
-      const tick = niceStep(ys.length ? most : 1, 3);
-      const box = { x: i * half + 44, y: 24, width: half - 56, height: height - 50 };
-      const place = axes(context, box, [0, Math.ceil((ys.length ? most : 1) / tick) * tick], tick, name);
+      const tick = niceStep(ys.length ? most : 1, 3), left = [62, LEFT][i];
+      const box = { x: i * half + left, y: 24, width: half - left - RIGHT, height: height - 50 };
+      const place = axes(context, box, [0, Math.ceil((ys.length ? most : 1) / tick) * tick], tick, name, ys.length);
       line(context, xs, ys, place, { colour: COLOURS[2 + i], width: 1.5 });
     });
   }
@@ -179,12 +190,14 @@ function render({ model, el }) {
     refresh();
   }
 
-  const pointAt = (event) => choose(Math.round(((losses.place(event)[0] - 44) / (losses.size.width - 56) * steps - 0.5) / stride - 0.5));
+  const pointAt = (event) => choose(Math.round(((losses.place(event)[0] - LEFT) / (losses.size.width - LEFT - RIGHT) * steps - 0.5) / stride - 0.5));
   losses.element.addEventListener("pointermove", pointAt);
   losses.element.addEventListener("pointerdown", pointAt);
   losses.element.addEventListener("pointerleave", () => choose(null));
   const move = (by) => (event) => choose((chosen ?? (by > 0 ? -1 : model.get("curve").length)) + by * (event.shiftKey ? 20 : 1));
+  const browse = (by) => () => { if (n) show(Math.max(shown() + by, 0)); };
   onKeys(losses.element, {
+    ArrowUp: browse(-1), ArrowDown: browse(1),
     ArrowLeft: move(-1), ArrowRight: move(1), Home: () => choose(0), End: () => choose(Infinity), Escape: () => choose(null),
   });
 
@@ -277,7 +290,7 @@ function render({ model, el }) {
       const which = stride === 1 ? `Step ${count(chosen + 1)}` : `Steps ${count(chosen * stride + 1)} to ${count((chosen + 1) * stride)}`;
       return `${which}: ${stride === 1 ? "" : "mean "}training loss ${short(loss)} ${unit}, learning rate ${short(rate)}, ${stride === 1 ? "" : "largest "}gradient norm ${short(norm)}.`;
     }
-    if (!heldOut.length) return "";
+    if (!heldOut.length) return "No held-out loss has been measured yet.";
     const [at, loss] = heldOut.at(-1);
     const beaten = baselines.filter(([, level]) => loss !== null && level > loss).sort((a, b) => a[1] - b[1]);
     const rank = beaten.length ? `, below “${beaten[0][0]}”` : baselines.length ? ", above every baseline" : "";
@@ -304,8 +317,10 @@ function render({ model, el }) {
 
   function refresh() {
     const last = model.get("curve").at(-1)?.[0];
-    const status = model.get("status");
-    state.textContent = `${status[0].toUpperCase()}${status.slice(1)}${status.startsWith("interrupted") ? "" : `: step ${count(model.get("step"))}`} of ${count(steps)}${last === undefined ? "" : ` · training loss ${short(last)}`}`;
+    const [status, ...why] = model.get("status").split(": "); // an error says what was wrong
+    const where = status.startsWith("interrupted") ? "" : `: step ${count(model.get("step"))}`;
+    const loss = last === undefined ? "" : ` · training loss ${short(last)}`;
+    state.textContent = `${status[0].toUpperCase()}${status.slice(1)}${where} of ${count(steps)}${loss}${why.length ? `\n${why.join(": ")}` : ""}`;
     if (chosen !== null && chosen >= model.get("curve").length) chosen = null;
     readout.say(words());
     losses.redraw();

@@ -143,7 +143,7 @@ class TrainingDashboard(Widget):
         elif kind is None and self._history is None:
             status = "no step was taken"
         else:
-            status = f"interrupted at step {self.step}"
+            status = f"interrupted at step {self.step:,}"
             status += "" if kind in (None, KeyboardInterrupt) else f": {kind.__name__}: {error}"
         self.send_state(list(LISTS))  # once in full: what is stored with a notebook is what was sent as state
         self._set(status=status)
@@ -151,6 +151,13 @@ class TrainingDashboard(Widget):
             self._display.update(self)  # so that the notebook, once saved, shows a picture of the whole run
         self._training += time.perf_counter() - self._last
         self._spent += time.perf_counter() - began
+
+    def _repr_mimebundle_(self, **options) -> tuple[dict, dict]:
+        if self.status != "training":
+            return super()._repr_mimebundle_(**options)
+        # Without the picture: it takes a third of a second, and `__exit__` puts that of the whole run in its place.
+        data, metadata = super(Widget, self)._repr_mimebundle_(**options)
+        return data | {"text/plain": repr(self)}, metadata
 
     def update(self, step: int, history: History) -> None:
         """For `train`'s on_step or, where fewer updates will do, its on_evaluation. Steps count from 1.
@@ -252,6 +259,8 @@ class TrainingDashboard(Widget):
         for ax, name, numbers in ((rate, "learning rate", points[:, 1]), (norm, "gradient norm", points[:, 2])):
             ax.plot(at, numbers, linewidth=1)
             ax.set(xlabel="step", ylabel=name, ylim=(0, None))
+            if not at:  # nothing to number yet
+                ax.set_yticks([])
         for ax in (losses, rate, norm):
             ax.set_xlim(0, self.steps)
         return figure

@@ -1,0 +1,44 @@
+"""The benchmarks' commands run and print their tables; the figures are for a quiet machine."""
+
+import re
+import sys
+
+import pytest
+
+from transformer_lab import benchmarks
+from transformer_lab.benchmarks import in_a_kernel, main
+
+NUMBERS = r"[\d.]+ \([\d.]+ … [\d.]+\)"
+
+
+def test_the_dashboards_cost_is_a_table(monkeypatch, capsys):
+    monkeypatch.setattr(benchmarks, "in_a_kernel", lambda code: exec(code, {}))
+    main(["dashboard", "--steps", "2", "--repeats", "2"])
+    printed = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("TrainingDashboard")]
+    title, header, without, with_it, ratio, own, noise = printed
+    assert title == "2 steps a run, 2 runs of each in turn, on one thread"
+    assert re.fullmatch(r"ms a step +CPU: median \(least … most\) +wall", header)
+    for line, name in ((without, "without the dashboard"), (with_it, "with it"), (ratio, "ratio")):
+        assert re.fullmatch(rf"{name} +{NUMBERS} +{NUMBERS}", line)
+    assert re.search(r"share of the wall time: [\d.]+%\.$", own) and re.search(r"differ by [\d.]+% among", noise)
+
+
+def test_it_runs_in_a_kernel_as_a_notebook_does(capsys):
+    in_a_kernel("print(type(get_ipython()).__name__); 7")
+    assert capsys.readouterr().out == "ZMQInteractiveShell\n"
+    with pytest.raises(RuntimeError, match="ValueError: seven"):
+        in_a_kernel("raise ValueError('seven')")
+
+
+@pytest.mark.parametrize("option", ["--steps", "--repeats"])
+def test_there_must_be_something_to_measure(option, capsys):
+    with pytest.raises(SystemExit):
+        main(["dashboard", option, "0"])
+    assert "--steps and --repeats must be at least 1" in capsys.readouterr().err
+
+
+def test_without_a_kernel_it_says_how_to_get_one(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["dashboard"])
+    assert stopped.value.code == 1 and "pip install ipykernel" in capsys.readouterr().err
