@@ -400,7 +400,7 @@ function render({ model, el }) {
   }
 
   const labelWidth = (pen, tokens, places) =>
-    clamp(Math.max(...places.slice(0, 200).map((i) => pen.measureText(visible(tokens[i])).width)) + 8, 40, 96);
+    clamp(Math.max(...places.slice(0, 200).map((i) => pen.measureText(visible(tokens[i])).width)) + 8, 50, 96);
 
   /**
    * The names of tokens that are `unit` pixels apart; `moveTo` brings the pen to each. Where there is no room for all:
@@ -439,7 +439,7 @@ function render({ model, el }) {
     pen.imageSmoothingEnabled = false;
     pen.drawImage(image, left, top, w, h);
     const { query, key } = chosen();
-    sideNames(pen, left - 4, left - 4, top - 6);
+    sideNames(pen, left - 10, left - 10, top - 14);
     names(pen, side().queries, rows, query, unit, "right", left - 4, (row) => pen.translate(left - 4, top + (row + 0.5) * unit));
     names(pen, side().keys, columns, key, unit, "left", top - 26, (column) => {
       pen.translate(left + (column + 0.5) * unit, top - 4);
