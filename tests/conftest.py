@@ -69,6 +69,23 @@ def torch_attention_weights():
     return rename
 
 
+@pytest.fixture
+def torch_layer_weights(torch_attention_weights):
+    """A function: the weights of a torch encoder or decoder layer under our names."""
+
+    def rename(theirs: nn.Module) -> dict[str, torch.Tensor]:
+        ours = {"attention": torch_attention_weights(theirs.self_attn)}
+        ours |= {"feed_forward.up": theirs.linear1.state_dict(), "feed_forward.down": theirs.linear2.state_dict()}
+        norms = ["around_attention", "around_feed_forward"]
+        if hasattr(theirs, "multihead_attn"):
+            ours["cross_attention"] = torch_attention_weights(theirs.multihead_attn)
+            norms.insert(1, "around_cross_attention")
+        ours |= {f"{name}.norm": getattr(theirs, f"norm{i}").state_dict() for i, name in enumerate(norms, 1)}
+        return {f"{part}.{name}": t for part, weights in ours.items() for name, t in weights.items()}
+
+    return rename
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     try:

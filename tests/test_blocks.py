@@ -84,41 +84,24 @@ def test_without_bias_there_is_none():
 # ---------------------------------------------------------------- next to torch's blocks
 
 
-@pytest.fixture
-def weights_of(torch_attention_weights):
-    """A function: the weights of a torch encoder or decoder layer under our names."""
-
-    def rename(theirs: nn.Module) -> dict[str, torch.Tensor]:
-        ours = {"attention": torch_attention_weights(theirs.self_attn)}
-        ours |= {"feed_forward.up": theirs.linear1.state_dict(), "feed_forward.down": theirs.linear2.state_dict()}
-        norms = ["around_attention", "around_feed_forward"]
-        if hasattr(theirs, "multihead_attn"):
-            ours["cross_attention"] = torch_attention_weights(theirs.multihead_attn)
-            norms.insert(1, "around_cross_attention")
-        ours |= {f"{name}.norm": getattr(theirs, f"norm{i}").state_dict() for i, name in enumerate(norms, 1)}
-        return {f"{part}.{name}": t for part, weights in ours.items() for name, t in weights.items()}
-
-    return rename
-
-
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("norm", NORMS)
-def test_encoder_block_equals_torch(norm, activation, randomised, weights_of):
+def test_encoder_block_equals_torch(norm, activation, randomised, torch_layer_weights):
     options = dict(dropout=0.0, activation=activation, batch_first=True, norm_first=norm == "pre")
     theirs = randomised(nn.TransformerEncoderLayer(8, 2, 16, **options))
     ours = EncoderBlock(8, 2, 16, norm, activation).double()
-    ours.load_state_dict(weights_of(theirs))
+    ours.load_state_dict(torch_layer_weights(theirs))
     x, padding = random_batch(5), padding_mask(torch.tensor([5, 3]), 5)
     assert_close(ours(x), theirs(x))
     assert_close(ours(x, padding), theirs(x, src_key_padding_mask=~padding[:, 0, 0]))
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_decoder_block_equals_torch(norm, randomised, weights_of):
+def test_decoder_block_equals_torch(norm, randomised, torch_layer_weights):
     options = dict(dropout=0.0, batch_first=True, norm_first=norm == "pre")
     theirs = randomised(nn.TransformerDecoderLayer(8, 2, 16, **options))
     ours = DecoderBlock(8, 2, 16, norm, "relu", cross_attention=True).double()
-    ours.load_state_dict(weights_of(theirs))
+    ours.load_state_dict(torch_layer_weights(theirs))
     x, context = random_batch(4), random_batch(6)
     mask, context_mask = padding_mask(torch.tensor([4, 2]), 4), padding_mask(torch.tensor([3, 6]), 6)
     expected = theirs(

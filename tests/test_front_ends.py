@@ -118,13 +118,13 @@ class FrontEnd:
         self.page.evaluate("([name, given]) => window.jupyterapp.commands.execute(name, given)", [name, arguments])
 
     def start_cell(self, beginning: str) -> None:
-        """Run the cell that begins so, and do not wait for its end."""
+        """Run the cell that begins so, and do not wait for its end, which `window.ended` promises."""
         self.page.evaluate(
             """(beginning) => {
                 const { content } = window.jupyterapp.shell.currentWidget;
                 const starts = (cell) => cell.model.sharedModel.source.startsWith(beginning);
                 content.activeCellIndex = content.widgets.findIndex(starts);
-                window.jupyterapp.commands.execute("notebook:run-cell");
+                window.ended = window.jupyterapp.commands.execute("notebook:run-cell").catch(() => {});
             }""",
             beginning,
         )
@@ -345,6 +345,7 @@ def training_dashboard(front: FrontEnd, widget: Locator) -> None:
         expect(widget.locator("li")).not_to_have_count(1)  # there is a sample from the run
     finally:
         front.command("notebook:interrupt-kernel")
+        front.page.evaluate("() => window.ended")  # then the application may still scroll to the cell
     expect(said).to_contain_text("Interrupted at step")
     # What was learnt and seen so far is there, on the page as in the kernel.
     assert said.inner_text().startswith(f"{front.value('board.status')} of 20,000".capitalize())

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import asdict, fields, replace
 from datetime import date
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +13,29 @@ import torch
 from torch import nn
 
 from transformer_lab import data, training
+from transformer_lab.files import read_safetensors
 from transformer_lab.generation import write
-from transformer_lab.gpt import GPT, GPTConfig, next_token_loss, read_safetensors
+from transformer_lab.gpt import GPT, GPTConfig, next_token_loss
 from transformer_lab.tokenizers import BPETokenizer, load_tokenizer, save_tokenizer
-from transformer_lab.training import History, TrainingConfig, evaluate, learning_rate, make_optimizer, train
+from transformer_lab.training import (
+    SCHEDULES,
+    History,
+    TrainingConfig,
+    evaluate,
+    inverse_sqrt_rate,
+    learning_rate,
+    make_optimizer,
+    train,
+)
+from transformer_lab.transformer import (
+    BEGIN,
+    END,
+    PADDING,
+    Transformer,
+    TransformerConfig,
+    sequence_loss,
+    teacher_forcing,
+)
 
 SHAPE = GPTConfig(vocab_size=12, context_length=8, d_model=16, n_layers=2, n_heads=2, dropout=0.2)
 BRIEF = TrainingConfig(
@@ -51,8 +71,23 @@ def test_learning_rate_rises_then_falls_on_half_a_cosine():
     assert learning_rate(110, config) == pytest.approx(0.2)
 
 
-def test_learning_rate_without_warm_up_starts_at_the_top():
-    assert learning_rate(0, TrainingConfig(warmup_steps=0, learning_rate=2.0)) == 2.0
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_without_warm_up_the_rate_starts_at_the_top(schedule):
+    assert SCHEDULES[schedule](0, TrainingConfig(warmup_steps=0, learning_rate=2.0)) == 2.0
+
+
+def test_the_inverse_square_root_schedule_is_the_papers():
+    d_model, warmup = 512, 40
+    highest = (d_model * warmup) ** -0.5
+    config = TrainingConfig(steps=10, warmup_steps=warmup, learning_rate=highest)
+    wanted = [d_model**-0.5 * min(n**-0.5, n * warmup**-1.5) for n in range(1, 201)]
+    assert [inverse_sqrt_rate(step, config) for step in range(200)] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_training_follows_the_schedule(schedule):
+    config = replace(BRIEF, schedule=schedule)
+    assert train(new_model(), IDS, IDS, config).learning_rate == [SCHEDULES[schedule](n, config) for n in range(6)]
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
@@ -107,6 +142,7 @@ def test_mixed_precision(monkeypatch, device, bfloat16_units, precision):
         ({"accumulate": 0}, "accumulate must be at least 1; got 0"),
         ({"learning_rate": -0.1}, "learning_rate must be above 0; got -0.1"),
         ({"clip": math.nan}, "clip must be above 0; got nan"),
+        ({"schedule": "linear"}, "schedule must be one of cosine, inverse_sqrt; got 'linear'"),
     ],
 )
 def test_bad_settings_are_named(changes, message):
@@ -206,6 +242,60 @@ def test_training_in_mixed_precision(monkeypatch):
     assert mixed.train_loss != full.train_loss
     assert mixed.train_loss == pytest.approx(full.train_loss, rel=0.02)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+# ---------------------------------------------------------------- other examples than windows of a text
+
+PAIRS = torch.arange(3, 9).repeat(8, 1), torch.tensor([BEGIN, 8, 5, END, PADDING]).repeat(8, 1)
+ROWS = PAIRS[0], *teacher_forcing(PAIRS[1])
+
+
+def new_transformer() -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(TransformerConfig(vocab_size=9, context_length=6, d_model=8, n_heads=2, dropout=0.2))
+
+
+def test_a_random_batch_keeps_inputs_and_answers_together():
+    rows = torch.arange(10), torch.arange(10)[:, None] * 2, torch.arange(10) * 3
+    first, second, answers = training.random_batch(nn.Identity(), rows, 200)
+    assert set(first.tolist()) == set(range(10)) and len(first) == 200
+    assert torch.equal(second[:, 0], first * 2) and torch.equal(answers, first * 3)
+
+
+@pytest.mark.parametrize("max_windows, chosen", [(None, slice(None)), (3, [0, 4, 9]), (100, slice(None))])
+def test_evaluate_is_the_mean_over_the_rows(max_windows, chosen):
+    model, x, y = nn.Linear(2, 1), torch.randn(10, 2), torch.randn(10, 1)
+    wanted = nn.functional.mse_loss(model(x[chosen]), y[chosen]).item()
+    measured = evaluate(model, (x, y), max_windows, batch_size=4, loss_function=nn.functional.mse_loss)
+    assert measured == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_model_of_two_sequences_learns_from_pairs():
+    history = train(
+        new_transformer(), ROWS, ROWS, replace(BRIEF, steps=60, learning_rate=1e-2), loss_function=sequence_loss
+    )
+    assert history.train_loss[0] > 1 > 0.1 > history.held_out_loss[-1]
+
+
+def test_the_loss_function_is_the_one_that_is_asked_for():
+    config = replace(BRIEF, steps=1)
+    plain, smoothed = (
+        train(new_transformer(), ROWS, ROWS, config, loss_function=partial(sequence_loss, label_smoothing=smoothing))
+        for smoothing in (0.0, 0.9)
+    )
+    assert plain.train_loss != smoothed.train_loss
+    assert plain.held_out_loss != smoothed.held_out_loss
+
+
+def test_a_checkpoint_of_pairs_is_resumed_and_loaded(tmp_path):
+    unbroken, broken, resumed = new_transformer(), new_transformer(), new_transformer()
+    wanted = train(unbroken, ROWS, ROWS, BRIEF, loss_function=sequence_loss)
+    stop = stop_at(4, KeyboardInterrupt())
+    checkpoint = dict(loss_function=sequence_loss, checkpoint=tmp_path / "c")
+    train(broken, ROWS, ROWS, BRIEF, **checkpoint, on_evaluation=stop)
+    assert facts(train(resumed, ROWS, ROWS, BRIEF, **checkpoint)) == facts(wanted)
+    assert same_weights(resumed, unbroken)
+    assert same_weights(Transformer.load(tmp_path / "c"), unbroken)
 
 
 # ---------------------------------------------------------------- stopping and going on

@@ -1,20 +1,54 @@
-"""Data: text that is on every machine with Python, one optional download, and the batches cut from them."""
+"""Data: text and translations that are on every machine, one optional download, and the batches cut from them."""
 
 import ast
 import hashlib
 import math
 import os
+import random
 import re
 import sysconfig
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import cache
 from pathlib import Path
 
+import sacrebleu
 import torch
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
 from jaxtyping import Int
+from num2words import num2words
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from transformer_lab.transformer import BEGIN, END, PADDING
+
+# ---------------------------------------------------------------- two sides
+
+
+def split_by_hash(name: str, kind: str, keys: Iterable[str], held_out_share: float) -> tuple[list[str], list[str]]:
+    """Send each key to one side, to learn from or to hold out, in the order given.
+
+    A key's hash decides, so it stays on its side whatever else there is.
+    """
+    if not 0 < held_out_share < 1:
+        raise ValueError(f"held_out_share must be in (0, 1); got {held_out_share}")
+    sides = [], []
+    for key in keys:
+        sides[hash_position(key) < held_out_share].append(key)
+    if not all(sides):
+        raise ValueError(f"{name}: {len(sides[0] + sides[1])} different {kind} are too few to hold some out")
+    return sides
+
+
+def hash_position(key: str) -> float:
+    """A place in [0, 1) that looks random and is the same on every machine."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
+
 
 # ---------------------------------------------------------------- text
 
@@ -34,17 +68,9 @@ def split_paragraphs(name: str, paragraphs: list[str], held_out_share: float = 0
     The hash keeps a paragraph on its side whatever else the text holds, so a model's held-out
     text stays unseen when the text changes (with the Python version, say).
     """
-    if not 0 < held_out_share < 1:
-        raise ValueError(f"held_out_share must be in (0, 1); got {held_out_share}")
     unique = {" ".join(p.split()): p.strip("\n") for p in paragraphs if p.strip()}
-    train, held_out = [], []
-    for words, paragraph in unique.items():
-        digest = hashlib.sha256(words.encode()).digest()
-        position = int.from_bytes(digest[:4], "big") / 2**32  # uniform in [0, 1)
-        (held_out if position < held_out_share else train).append(paragraph)
-    if not train or not held_out:
-        raise ValueError(f"{name}: {len(unique)} different paragraphs are too few to hold some out")
-    return Corpus(name, "\n\n".join(train), "\n\n".join(held_out))
+    train, held_out = split_by_hash(name, "paragraphs", unique, held_out_share)
+    return Corpus(name, "\n\n".join(unique[p] for p in train), "\n\n".join(unique[p] for p in held_out))
 
 
 def python_corpus() -> Corpus:
@@ -139,7 +165,7 @@ def text_corpus(path: str | os.PathLike) -> Corpus:
 
 
 def load_corpus(name: str) -> Corpus:
-    """"python", "shakespeare", or the path of a text file."""
+    """By its name, "python" or "shakespeare", or by the path of a text file."""
     if name == "python":
         return python_corpus()
     if name == "shakespeare":
@@ -147,6 +173,191 @@ def load_corpus(name: str) -> Corpus:
     if not Path(name).is_file():
         raise ValueError(f"corpus must be 'python', 'shakespeare' or a text file's path; got {name!r}")
     return text_corpus(name)
+
+
+# ---------------------------------------------------------------- translations
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Sources with their translations, in two parts that share no source: to learn from, and to be measured on.
+
+    Each part is in a random order that is always the same, so its first n are a fair sample.
+    """
+
+    name: str
+    separator: str  # between tokens: " " where they are words, "" where they are characters
+    train: list[tuple[str, str]]
+    held_out: list[tuple[str, str]]
+
+
+def split_pairs(name: str, separator: str, pairs: dict[str, list[tuple[str, str]]], held_out_share: float) -> Pairs:
+    """Send all pairs that say the same thing, the key, to one side.
+
+    So a model that has learnt a number in one language is never asked for it in another.
+    """
+    sides = split_by_hash(name, "sources", sorted(pairs, key=hash_position), held_out_share)
+    return Pairs(name, separator, *([pair for key in side for pair in pairs[key]] for side in sides))
+
+
+# German and Dutch write a number as one long word, made of the words for 0 … 19 and for the tens, and of these.
+NUMBER_LANGUAGES = {"en": "", "fr": "", "de": "ein und hundert tausend", "nl": "een en ën honderd duizend"}
+
+
+@cache
+def spell(number: int, language: str) -> str:
+    """The number's words, compounds taken apart: 24 is "twenty four", "vingt quatre", "vier und zwanzig".
+
+    Without the spaces it is what num2words writes without spaces, hyphens and commas.
+    """
+    if not 0 <= number < 1_000_000:
+        raise ValueError(f"number must lie in 0 … 999,999; got {number}")
+    return " ".join(_number_part(language).findall(num2words(number, lang=language)))
+
+
+@cache
+def _number_part(language: str) -> re.Pattern:
+    """What one word of `spell` may be."""
+    if language not in NUMBER_LANGUAGES:
+        raise ValueError(f"language must be one of {', '.join(NUMBER_LANGUAGES)}; got {language!r}")
+    if not NUMBER_LANGUAGES[language]:
+        return re.compile(r"\w+")
+    parts = [num2words(n, lang=language) for n in (*range(20), *range(20, 100, 10))]
+    parts += NUMBER_LANGUAGES[language].split()
+    return re.compile("|".join(sorted(parts, key=len, reverse=True)))  # the longest that fits: "eins" before "ein"
+
+
+def number_words(language: str = "de", numbers: Iterable[int] = range(10_000), held_out_share: float = 0.2) -> Pairs:
+    """Numbers in English and in a language of NUMBER_LANGUAGES: "twenty four", "vier und zwanzig"."""
+    pairs = {spell(n, "en"): [(spell(n, "en"), spell(n, language))] for n in numbers}
+    return split_pairs(f"numbers, en to {language}", " ", pairs, held_out_share)
+
+
+def number_lists(
+    language: str = "de", lengths: Iterable[int] = range(1, 9), n: int = 2_000, held_out_share: float = 0.1
+) -> Pairs:
+    """Lists of random numbers below 100, n of each length: "seven , twenty four", "sieben , vier und zwanzig".
+
+    Sentences that grow while their parts stay equally hard: what gets worse with the length is due to the length.
+    Equal lists count once, so of the shortest there are fewer.
+    """
+    draw = random.Random(0)
+    pairs = {}
+    for length in lengths:
+        for _ in range(n):
+            numbers = [draw.randrange(100) for _ in range(length)]
+            source, target = (" , ".join(spell(x, to) for x in numbers) for to in ("en", language))
+            pairs[source] = [(source, target)]
+    return split_pairs(f"lists of numbers, en to {language}", " ", pairs, held_out_share)
+
+
+DATE_LOCALES = ("en", "de", "fr", "es", "nl", "pl", "fi", "hu", "el", "ru")
+
+
+def dates(
+    locales: Sequence[str] = DATE_LOCALES,
+    n: int = 20_000,
+    first: date = date(1900, 1, 1),
+    last: date = date(2099, 12, 31),
+    held_out_share: float = 0.1,
+) -> Pairs:
+    """Dates written out, as somewhere in the world, and in ISO 8601: "Donnerstag, 7. März 2024", "2024-03-07".
+
+    n random days, each in a random one of Babel's locales ("de", "pt_BR" …), by characters. Equal ones count once.
+    """
+    try:
+        known = [Locale.parse(name) for name in locales]
+    except (UnknownLocaleError, ValueError) as error:
+        wanted = "names that Babel knows, such as 'de' or 'pt_BR'"
+        raise ValueError(f"locales must be {wanted}; got {list(locales)}") from error
+    draw = random.Random(0)
+    pairs: dict[str, dict[tuple[str, str], None]] = {}
+    for _ in range(n):
+        day = date.fromordinal(draw.randint(first.toordinal(), last.toordinal()))
+        written = format_date(day, "full", draw.choice(known))
+        written = " ".join(written.split())  # one kind of space; some locales use others
+        pairs.setdefault(day.isoformat(), {})[written, day.isoformat()] = None
+    return split_pairs("dates", "", {day: list(unique) for day, unique in pairs.items()}, held_out_share)
+
+
+class Vocabulary:
+    """The tokens of both sides of a task, in alphabetical order after PADDING, BEGIN and END."""
+
+    def __init__(self, tokens: Iterable[str], separator: str):
+        self.separator = separator
+        self.tokens = ["<padding>", "<begin>", "<end>", *sorted(set(tokens))]
+        self._ids = {token: i for i, token in enumerate(self.tokens)}
+
+    @classmethod
+    def train(cls, *tasks: Pairs) -> "Vocabulary":
+        """What occurs in the parts to learn from, of one task or of several that are to share a model."""
+        separators = {task.separator for task in tasks}
+        if len(separators) != 1:
+            raise ValueError(f"tasks must have one separator in common; got {sorted(separators)}")
+        (separator,) = separators
+        texts = [text for task in tasks for pair in task.train for text in pair]
+        return cls((token for text in texts for token in split_tokens(text, separator)), separator)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """One id a token; a ValueError names the first token that was not there to learn from."""
+        try:
+            return [self._ids[token] for token in split_tokens(text, self.separator)]
+        except KeyError as error:
+            raise ValueError(f"text holds {error.args[0]!r}, which was not there to learn from: {text!r}") from None
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text up to END; PADDING and BEGIN show nothing."""
+        ids = list(ids)
+        if END in ids:
+            ids = ids[: ids.index(END)]
+        return self.separator.join(self.tokens[i] for i in ids if i not in (PADDING, BEGIN))
+
+
+def split_tokens(text: str, separator: str) -> list[str]:
+    return text.split(separator) if separator else list(text)
+
+
+def padded_pairs(
+    pairs: Sequence[tuple[str, str]], vocabulary: Vocabulary
+) -> tuple[Int[Tensor, "pairs source"], Int[Tensor, "pairs target"]]:
+    """Sources, each followed by END, and targets, each between BEGIN and END; then PADDING up to the longest."""
+    sources = [torch.tensor([*vocabulary.encode(source), END]) for source, _ in pairs]
+    targets = [torch.tensor([BEGIN, *vocabulary.encode(target), END]) for _, target in pairs]
+    source, target = (pad_sequence(rows, batch_first=True, padding_value=PADDING) for rows in (sources, targets))
+    return source, target
+
+
+# ---------------------------------------------------------------- judging a translation
+
+
+def exact_match(candidates: Sequence[str], references: Sequence[str]) -> float:
+    """The share of candidates that are their reference, to the letter."""
+    _check_equal_length(candidates, references)
+    return sum(candidate == reference for candidate, reference in zip(candidates, references)) / len(references)
+
+
+def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
+    """0 … 100: how many runs of one to four words the references hold too, over all texts together.
+
+    For texts of words, already split at spaces; 0 where no text has four. Papineni et al. 2002, section 2.3.
+    """
+    _check_equal_length(candidates, references)
+    return sacrebleu.corpus_bleu(candidates, [references], tokenize="none").score
+
+
+def chrf(candidates: Sequence[str], references: Sequence[str]) -> float:
+    """0 … 100: the same idea for runs of one to six characters, spaces left out. Popović 2015."""
+    _check_equal_length(candidates, references)
+    return sacrebleu.corpus_chrf(candidates, [references]).score
+
+
+def _check_equal_length(candidates: Sequence[str], references: Sequence[str]) -> None:
+    if not 0 < len(candidates) == len(references):
+        raise ValueError(f"candidates must be as many as references; got {len(candidates)} and {len(references)}")
 
 
 # ---------------------------------------------------------------- batches

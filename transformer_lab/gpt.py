@@ -1,19 +1,16 @@
 """GPT: a stack of causal blocks that predicts the next token. Decoder-only: no encoder, no cross-attention."""
 
-import json
 import math
 import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from transformer_lab.blocks import DecoderBlock
+from transformer_lab.files import load_model, save_model
 from transformer_lab.positions import make_positions
 
 
@@ -133,74 +130,17 @@ class GPT(nn.Module):
 
     def save(self, path: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
         """Write config and weights to one safetensors file, in `dtype` if given."""
-        tensors = {name: t.to(dtype or t.dtype) for name, t in self.state_dict().items()}
-        write_safetensors(path, tensors, {"config": asdict(self.config)})
+        save_model(self, path, dtype)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "GPT":
         """The model in a file that `save` or a training checkpoint wrote, in float32, in eval mode."""
-        tensors, metadata = read_safetensors(path)
-        if "config" not in metadata:
-            raise ValueError(f"{path} holds no GPT config; was it written by GPT.save or by training?")
-        try:
-            config = GPTConfig(**metadata["config"])
-        except TypeError as error:
-            raise ValueError(f"{path} was written by a model of another config: {error}") from error
-        model = cls(config)
-        load_weights(model, tensors, path)
-        return model.eval()
+        return load_model(cls, GPTConfig, path)
 
 
 def next_token_loss(logits: Float[Tensor, "batch seq vocab"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
     """Mean cross-entropy in nats. targets[b, t] is the token that follows position t."""
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-
-# ---------------------------------------------------------------- files
-
-
-def write_safetensors(path: str | os.PathLike, tensors: dict[str, Tensor], metadata: dict) -> None:
-    """Write beside the file, then rename: whoever is interrupted keeps the old file whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    # Tied weights are one tensor under two names; safetensors wants each name to own its memory.
-    owned = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    try:
-        save_file(owned, unfinished, metadata={key: json.dumps(value) for key, value in metadata.items()})
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
-    """The tensors and the metadata of a file; a ValueError if it is cut short or no safetensors file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file (truncated?): {error}") from error
-    try:
-        return tensors, {key: json.loads(value) for key, value in metadata.items()}
-    except json.JSONDecodeError:  # another program's: it holds plain words and nothing of ours
-        return tensors, {}
-
-
-def load_weights(model: GPT, tensors: dict[str, Tensor], path: str | os.PathLike) -> None:
-    """Copy the tensors that bear the model's names; a ValueError names what is missing or of another shape."""
-    state = model.state_dict()
-    wrong = [
-        f"{name} (wanted {tuple(t.shape)}, got {tuple(tensors[name].shape) if name in tensors else 'nothing'})"
-        for name, t in state.items()
-        if name not in tensors or tensors[name].shape != t.shape
-    ]
-    if wrong:
-        raise ValueError(f"{path} was written by a model of another config: {'; '.join(wrong[:3])}")
-    model.load_state_dict({name: tensors[name] for name in state})
 
 
 def gpt2_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

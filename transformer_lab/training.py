@@ -22,21 +22,19 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from transformer_lab import data, plots
+from transformer_lab.files import load_weights, read_safetensors, write_safetensors
 from transformer_lab.generation import evaluating, write
-from transformer_lab.gpt import (
-    GPT,
-    GPTConfig,
-    load_weights,
-    next_token_loss,
-    read_safetensors,
-    write_safetensors,
-)
+from transformer_lab.gpt import GPT, GPTConfig, next_token_loss
 from transformer_lab.tokenizers import BPETokenizer, CharacterTokenizer, load_tokenizer, save_tokenizer
+
+# What to learn from: the ids of a text; or a model's inputs, in the order of its arguments, and the wanted answers,
+# each a tensor with a row an example. Pairs of sequences: (source, *teacher_forcing(target)), see transformer.py.
+Examples = Int[Tensor, "_tokens"] | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train. A step is one update of the weights, from batch_size · accumulate windows."""
+    """How to train. A step is one update of the weights, from batch_size · accumulate windows or other examples."""
 
     steps: int = 1000
     batch_size: int = 16
@@ -44,6 +42,7 @@ class TrainingConfig:
     learning_rate: float = 3e-3
     final_learning_rate: float = 0.1  # as a share of learning_rate
     warmup_steps: int = 50
+    schedule: str = "cosine"  # one of SCHEDULES
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
@@ -61,6 +60,8 @@ class TrainingConfig:
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0; got {getattr(self, name)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
 
 
 @dataclass
@@ -114,6 +115,18 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return final + (config.learning_rate - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def inverse_sqrt_rate(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then down with the root of the step, however many are to come. Steps count from 0.
+
+    Vaswani et al. 2017, equation 3, where the highest rate is (d_model · warmup_steps) ** -0.5.
+    """
+    warmup = max(1, config.warmup_steps)
+    return config.learning_rate * min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
+
+
+SCHEDULES = {"cosine": learning_rate, "inverse_sqrt": inverse_sqrt_rate}
+
+
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019). Only the linear layers' matrices decay: a norm's scale, a bias or a
     token's vector has no reason to be pulled to zero."""
@@ -127,35 +140,56 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Adam
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=on_gpu)
 
 
+def random_batch(model: nn.Module, examples: Examples, batch_size: int) -> tuple[Tensor, ...]:
+    """Inputs and answers: windows from random places of a text, or random rows."""
+    if isinstance(examples, Tensor):
+        return data.random_windows(examples, model.config.context_length, batch_size)
+    chosen = torch.randint(len(examples[0]), (batch_size,))
+    return tuple(part[chosen] for part in examples)
+
+
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, ids: Int[Tensor, "tokens"], max_windows: int | None = None, batch_size: int = 64
+    model: nn.Module,
+    examples: Examples,
+    max_windows: int | None = None,
+    batch_size: int = 64,
+    loss_function: Callable[[Tensor, Tensor], Tensor] = next_token_loss,
 ) -> float:
-    """Mean loss in nats a token over consecutive windows; with max_windows, over that many, evenly spaced."""
+    """Mean loss over the examples (a text's are consecutive windows); with max_windows, over that many, evenly spaced.
+
+    `next_token_loss` is in nats a token. Each batch's mean counts by its rows, so with `sequence_loss`, which leaves
+    padding out, a token counts a little more where sentences are short.
+    """
     device = next(model.parameters()).device
-    inputs, targets = data.consecutive_windows(ids, model.config.context_length)
-    if max_windows is not None and max_windows < len(inputs):
-        chosen = torch.linspace(0, len(inputs) - 1, max_windows).long()
-        inputs, targets = inputs[chosen], targets[chosen]
+    if isinstance(examples, Tensor):
+        examples = data.consecutive_windows(examples, model.config.context_length)
+    n_examples = len(examples[0])
+    if max_windows is not None and max_windows < n_examples:
+        chosen = torch.linspace(0, n_examples - 1, max_windows).long()
+        examples, n_examples = tuple(part[chosen] for part in examples), max_windows
     total = 0.0
     with evaluating(model), _autocast(device):
-        for x, y in zip(inputs.split(batch_size), targets.split(batch_size)):
-            total += next_token_loss(model(x.to(device)).float(), y.to(device)).item() * len(x)
-    return total / len(inputs)
+        for batch in zip(*(part.split(batch_size) for part in examples)):
+            *inputs, answers = (part.to(device) for part in batch)
+            total += loss_function(model(*inputs).float(), answers).item() * len(answers)
+    return total / n_examples
 
 
 def train(
-    model: GPT,
-    train_ids: Int[Tensor, "tokens"],
-    held_out_ids: Int[Tensor, "held_out_tokens"],
+    model: nn.Module,
+    examples: Examples,
+    held_out: Examples,
     config: TrainingConfig,
     *,
+    loss_function: Callable[[Tensor, Tensor], Tensor] = next_token_loss,
     checkpoint: str | os.PathLike | None = None,
     on_evaluation: Callable[[int, History], None] | None = None,
     on_step: Callable[[int, History], None] | None = None,
 ) -> History:
     """Train the model in place, on the device it is on, and return what happened.
 
+    loss_function: of the model's output and the wanted answers, a mean.
     checkpoint: a file to write every `checkpoint_every` steps and at the end. If it is there
         already, training goes on from it, exactly as if it had never stopped.
     on_evaluation: called with the step and the history after each measurement of the held-out loss.
@@ -169,7 +203,7 @@ def train(
     history, first_step = History(), 0
     if checkpoint is not None and Path(checkpoint).exists():
         history, first_step = _resume(checkpoint, model, optimizer, scaler, config)
-    train_ids = train_ids.to(device)
+    examples = examples.to(device) if isinstance(examples, Tensor) else tuple(part.to(device) for part in examples)
     forward = torch.compile(model) if config.compile else model
     before, started = history.seconds, time.perf_counter()
     was_training = model.training
@@ -181,14 +215,14 @@ def train(
         for step in range(first_step, config.steps):
             # Batches and dropout depend on the seed and the step alone, so a resumed run meets the same ones.
             torch.manual_seed(1_000_003 * config.seed + step)
-            rate = learning_rate(step, config)
+            rate = SCHEDULES[config.schedule](step, config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             loss = 0.0
             for _ in range(config.accumulate):
-                inputs, targets = data.random_windows(train_ids, model.config.context_length, config.batch_size)
+                *inputs, answers = random_batch(model, examples, config.batch_size)
                 with _autocast(device):
-                    part = next_token_loss(forward(inputs), targets) / config.accumulate
+                    part = loss_function(forward(*inputs), answers) / config.accumulate
                 scaler.scale(part).backward()
                 loss += part.item()
             if not math.isfinite(loss):
@@ -211,7 +245,9 @@ def train(
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             if done % config.evaluate_every == 0 or done == config.steps:
                 history.evaluation_steps.append(done)
-                history.held_out_loss.append(evaluate(model, held_out_ids, config.evaluation_windows))
+                history.held_out_loss.append(
+                    evaluate(model, held_out, config.evaluation_windows, loss_function=loss_function)
+                )
                 if on_evaluation is not None:
                     on_evaluation(done, history)
             if on_step is not None:
@@ -235,8 +271,8 @@ def _autocast(device: torch.device):
 # ---------------------------------------------------------------- checkpoints
 
 
-def save_checkpoint(path, model: GPT, optimizer, scaler, config: TrainingConfig, history: History) -> None:
-    """Weights, optimizer state, configs and history in one safetensors file, which `GPT.load` reads too."""
+def save_checkpoint(path, model: nn.Module, optimizer, scaler, config: TrainingConfig, history: History) -> None:
+    """Weights, optimizer state, configs and history in one safetensors file, which the model's `load` reads too."""
     names = {id(p): name for name, p in model.named_parameters()}
     tensors = dict(model.state_dict())
     for group in optimizer.param_groups:
@@ -252,7 +288,7 @@ def save_checkpoint(path, model: GPT, optimizer, scaler, config: TrainingConfig,
     write_safetensors(path, tensors, metadata)
 
 
-def _resume(path, model: GPT, optimizer, scaler, config: TrainingConfig) -> tuple[History, int]:
+def _resume(path, model: nn.Module, optimizer, scaler, config: TrainingConfig) -> tuple[History, int]:
     tensors, metadata = read_safetensors(path)
     if "training" not in metadata:
         raise ValueError(f"{path} is a model without a training state; give another file to checkpoint to")
@@ -313,6 +349,7 @@ HELP = {
     "learning_rate": "the highest rate, reached after the warm-up",
     "final_learning_rate": "the rate at the end, as a share of the highest",
     "warmup_steps": "steps in which the rate rises",
+    "schedule": "how it falls afterwards: cosine or inverse_sqrt",
     "weight_decay": "on the matrices of linear layers",
     "beta1": "AdamW's memory of the gradient",
     "beta2": "AdamW's memory of its square",

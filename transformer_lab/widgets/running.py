@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lab.attention import attention_pattern
+from transformer_lab.files import load_weights, read_safetensors
 from transformer_lab.generation import evaluating
-from transformer_lab.gpt import GPT, load_weights, next_token_loss, read_safetensors
+from transformer_lab.gpt import GPT, next_token_loss
 from transformer_lab.probe import Trace, check_changes, watch
 
 PASS_TENSORS = "pass its tokens and its attention, as tensors, instead"
