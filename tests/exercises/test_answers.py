@@ -69,6 +69,7 @@ def test_every_mistake_alone_is_named_and_no_two_are_confused(exercise):
     assert named == {id: (id,) for id in ids}
 
 
+@pytest.mark.exhaustive
 @each_exercise
 def test_two_mistakes_together_are_named(exercise):
     """By their names, or by others that do the same, on inputs that the check has never seen too."""

@@ -22,7 +22,10 @@ MUTANTS = 200  # an exercise, at least
 SECONDS = 0.3  # until a mutant without end is stopped; a learner's answer gets longer
 
 # TimeIsUp comes wherever Python is, in a weakref's callback too; there it is dropped, and comes again a moment later.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.exhaustive,
+]
 each_exercise = pytest.mark.parametrize("exercise", [EXERCISES[name] for name in RIGHT], ids=list(RIGHT))
 
 
