@@ -35,6 +35,7 @@ def calls(clone, monkeypatch):
     def run(words, cwd, env=None, check=False):
         assert words[0] == clone / ".venv" / "bin" / "python" and cwd == clone
         assert env is None or env["PATH"].startswith(str(clone / ".venv" / "bin"))
+        assert words[2] != "pytest" or env["OMP_NUM_THREADS"]  # a thread a core
         record.append(" ".join(words[2:]))
         outcome = run.outcomes.pop(0) if run.outcomes else 0
         if isinstance(outcome, BaseException):
@@ -49,7 +50,9 @@ def calls(clone, monkeypatch):
 
 INSTALL = ["venv", "pip install --quiet -r requirements.txt"]
 TEST = [
-    "pytest --cov=transformer_lab --numprocesses=auto --dist=loadfile -m not alone",
+    "pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder --cov=transformer_lab "
+    "-m not alone and not exhaustive",
+    "pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder tests -m exhaustive",
     "pytest tests -m alone",
 ]
 
