@@ -189,7 +189,7 @@ class Cost:
 def training_cost(steps: int, watched: bool) -> tuple[Cost, float]:
     """Of the small GPT of lesson 09, on random tokens; and the share that the dashboard says that it took.
 
-    With the dashboard all of it counts: its first look at the model, the samples, the pictures at start and end.
+    With the dashboard all of it counts: its first look at the model, the samples, the picture at the end.
     """
     from transformer_lab.gpt import GPT, GPTConfig
     from transformer_lab.training import TrainingConfig, load_pretrained, train

@@ -2,10 +2,38 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lab.attention import MultiHeadAttention
+
+
+def check_shape(config, *sizes: str) -> None:
+    """For a model's config: its `sizes` are at least 1, and what both GPT and Transformer have fits together.
+
+    d_ff = None becomes 4 · d_model. ValueError: what does not fit, by name.
+    """
+    for name in sizes:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
+    if config.d_model % config.n_heads:
+        raise ValueError(f"n_heads must divide d_model, {config.d_model}; got n_heads = {config.n_heads}")
+    if not 0 <= config.dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1); got {config.dropout}")
+    if config.d_ff is None:
+        object.__setattr__(config, "d_ff", 4 * config.d_model)  # the config is frozen
+    if config.d_ff < 1:
+        raise ValueError(f"d_ff must be at least 1; got {config.d_ff}")
+
+
+def check_ids(name: str, ids: Int[Tensor, "batch seq"], vocab_size: int, context_length: int | None = None) -> None:
+    """ValueError: `ids`, which the message calls `name`, are more than fit, or hold one that is in no vocabulary."""
+    if context_length is not None and ids.shape[1] > context_length:
+        raise ValueError(f"{name} may hold at most context_length, {context_length}, tokens; got {ids.shape[1]}")
+    # Looking at values would make a GPU wait for the CPU; there torch's own assertion speaks.
+    if ids.device.type == "cpu" and ids.numel() and not 0 <= ids.min() <= ids.max() < vocab_size:
+        found = f"{ids.min().item()} … {ids.max().item()}"
+        raise ValueError(f"{name} must lie in 0 … {vocab_size - 1}, the vocabulary; got {found}")
 
 
 def layer_norm(

@@ -16,7 +16,6 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
-import sacrebleu
 import torch
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
@@ -345,12 +344,16 @@ def bleu(candidates: Sequence[str], references: Sequence[str]) -> float:
 
     For texts of words, already split at spaces; 0 where no text has four. Papineni et al. 2002, section 2.3.
     """
+    import sacrebleu  # here: most lessons translate nothing, and need not wait for it
+
     _check_equal_length(candidates, references)
     return sacrebleu.corpus_bleu(candidates, [references], tokenize="none").score
 
 
 def chrf(candidates: Sequence[str], references: Sequence[str]) -> float:
     """0 … 100: the same idea for runs of one to six characters, spaces left out. Popović 2015."""
+    import sacrebleu
+
     _check_equal_length(candidates, references)
     return sacrebleu.corpus_chrf(candidates, [references]).score
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from transformer_lab.blocks import DecoderBlock
+from transformer_lab.blocks import DecoderBlock, check_ids, check_shape
 from transformer_lab.files import load_model, save_model
 from transformer_lab.positions import make_positions
 
@@ -32,17 +32,7 @@ class GPTConfig:
     bias: bool = True
 
     def __post_init__(self):
-        for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"n_heads must divide d_model, {self.d_model}; got n_heads = {self.n_heads}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
-        if self.d_ff is None:
-            object.__setattr__(self, "d_ff", 4 * self.d_model)
-        if self.d_ff < 1:
-            raise ValueError(f"d_ff must be at least 1; got {self.d_ff}")
+        check_shape(self, "vocab_size", "context_length", "d_model", "n_layers", "n_heads")
 
     @classmethod
     def cpu(cls, vocab_size: int) -> "GPTConfig":
@@ -102,13 +92,7 @@ class GPT(nn.Module):
     def forward(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
         """Logits: row t scores every token of the vocabulary as the one that follows ids[:, :t+1]."""
         c = self.config
-        if ids.shape[1] > c.context_length:
-            raise ValueError(f"ids may hold at most context_length, {c.context_length}, tokens; got {ids.shape[1]}")
-        # Looking at values would make a GPU wait for the CPU; there torch's own assertion speaks.
-        if ids.device.type == "cpu" and ids.numel() and not 0 <= ids.min() <= ids.max() < c.vocab_size:
-            raise ValueError(
-                f"ids must lie in 0 … {c.vocab_size - 1}, the vocabulary; got {ids.min().item()} … {ids.max().item()}"
-            )
+        check_ids("ids", ids, c.vocab_size, c.context_length)
         x = self.dropout(self.positions.add_to(self.token_embedding(ids)))  # (batch, seq, d_model)
         for block in self.blocks:
             x = block(x, positions=self.positions)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from transformer_lab.blocks import check_ids
 from transformer_lab.transformer import PADDING
 
 
@@ -125,11 +126,7 @@ class LSTMSeq2Seq(nn.Module):
 
     def embed(self, name: str, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
         """A vector for each token of the source or the target, whichever `name` says."""
-        c = self.config
-        # Looking at values would make a GPU wait for the CPU; there torch's own assertion speaks.
-        if ids.device.type == "cpu" and ids.numel() and not 0 <= ids.min() <= ids.max() < c.vocab_size:
-            found = f"{ids.min().item()} … {ids.max().item()}"
-            raise ValueError(f"{name} must lie in 0 … {c.vocab_size - 1}, the vocabulary; got {found}")
+        check_ids(name, ids, self.config.vocab_size)
         return self.token_embedding(ids)
 
     def encode(self, source: Int[Tensor, "batch source"]) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from transformer_lab.attention import MultiHeadAttention
-from transformer_lab.blocks import DecoderBlock, EncoderBlock
+from transformer_lab.blocks import DecoderBlock, EncoderBlock, check_ids, check_shape
 from transformer_lab.files import load_model, save_model
 from transformer_lab.positions import SinusoidalPositions
 
@@ -39,19 +39,9 @@ class TransformerConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
-        for name in ("vocab_size", "context_length", "d_model", "n_decoder_layers", "n_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.n_encoder_layers < 0:
             raise ValueError(f"n_encoder_layers must be at least 0; got {self.n_encoder_layers}")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"n_heads must divide d_model, {self.d_model}; got n_heads = {self.n_heads}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1); got {self.dropout}")
-        if self.d_ff is None:
-            object.__setattr__(self, "d_ff", 4 * self.d_model)
-        if self.d_ff < 1:
-            raise ValueError(f"d_ff must be at least 1; got {self.d_ff}")
+        check_shape(self, "vocab_size", "context_length", "d_model", "n_decoder_layers", "n_heads")
 
     @classmethod
     def base(cls, vocab_size: int = 37000) -> "TransformerConfig":
@@ -100,7 +90,7 @@ class Transformer(nn.Module):
         self, source: Int[Tensor, "batch source"]
     ) -> tuple[Float[Tensor, "batch source d_model"], Bool[Tensor, "batch 1 1 source"]]:
         """The memory: one vector a source token, and where the source is not PADDING. Once a sentence."""
-        self._check_ids("source", source)
+        check_ids("source", source, self.config.vocab_size, self.config.context_length)
         mask = not_padding(source)
         x = self.embed(source)
         for block in self.encoder:
@@ -113,7 +103,7 @@ class Transformer(nn.Module):
         target: Int[Tensor, "batch target"],
     ) -> Float[Tensor, "batch target vocab"]:
         """Logits: row t scores every token as the one that follows target[:, :t+1], given the memory."""
-        self._check_ids("target", target)
+        check_ids("target", target, self.config.vocab_size, self.config.context_length)
         states, source_mask = memory
         mask = not_padding(target)  # the block adds the causal mask
         x = self.embed(target)
@@ -125,15 +115,6 @@ class Transformer(nn.Module):
         self, source: Int[Tensor, "batch source"], target: Int[Tensor, "batch target"]
     ) -> Float[Tensor, "batch target vocab"]:
         return self.decode(self.encode(source), target)
-
-    def _check_ids(self, name: str, ids: Tensor) -> None:
-        c = self.config
-        if ids.shape[1] > c.context_length:
-            raise ValueError(f"{name} may hold at most context_length, {c.context_length}, tokens; got {ids.shape[1]}")
-        # Looking at values would make a GPU wait for the CPU; there torch's own assertion speaks.
-        if ids.device.type == "cpu" and ids.numel() and not 0 <= ids.min() <= ids.max() < c.vocab_size:
-            found = f"{ids.min().item()} … {ids.max().item()}"
-            raise ValueError(f"{name} must lie in 0 … {c.vocab_size - 1}, the vocabulary; got {found}")
 
     def parameter_count(self) -> dict[str, int]:
         """Numbers to learn, by part, and their total. The output layer is the embedding again."""

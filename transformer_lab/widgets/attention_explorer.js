@@ -408,8 +408,8 @@ function render({ model, el }) {
    */
   function names(pen, tokens, places, selected, unit, align, most, moveTo) {
     places.forEach((token, i) => {
-      const alone = i % Math.ceil(16 / unit) === 0 && Math.abs(i - places.indexOf(selected)) * unit > 14;
-      if (unit < 13 && token !== selected && !alone) return;
+      const clear = i % Math.ceil(16 / unit) === 0 && Math.abs(i - places.indexOf(selected)) * unit > 14;
+      if (unit < 13 && token !== selected && !clear) return;
       pen.save();
       pen.font = fontOf(12, token === selected ? "bold" : "");
       moveTo(i);

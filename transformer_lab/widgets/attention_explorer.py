@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from transformer_lab import plots
-from transformer_lab.widgets.base import Answering, Refused, visible
+from transformer_lab.widgets.base import Answering, Refused, shortened, visible
 from transformer_lab.widgets.running import make_runner, patterns_of
 
 WHOLE = 10_000_000  # bytes: above this the layers come one at a time, when they are looked at
@@ -383,7 +383,7 @@ class AttentionExplorer(Answering):
             self.version += 1
             self.sides = self._sides()
             self._keep_inside(len(run.tokens) - 1 if at_the_end else None)
-            self.next_tokens, self.loss, self.error = run.next_tokens, run.loss, ""
+            self.next_tokens, self.loss = run.next_tokens, run.loss
             if not same_text:
                 self.unchanged = {"next_tokens": first.next_tokens, "loss": first.loss}
             self._send_patterns()
@@ -458,9 +458,7 @@ def _add_vectors(shown: dict[str, Shown], queries, keys) -> None:
 
 
 def _label(token: str) -> str:
-    """A token beside a picture, cut short."""
-    text = visible(token)
-    return text if len(text) <= 16 else text[:15] + "…"
+    return shortened(visible(token))
 
 
 def _heads(shown: dict[str, Shown]) -> dict[str, list[int]]:

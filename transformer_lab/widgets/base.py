@@ -148,6 +148,11 @@ def isolated(text: str) -> str:
     return f"\u2068{text}\u2069" if {"R", "AL"} & set(map(unicodedata.bidirectional, text)) else text
 
 
+def shortened(text: str, most: int = 16) -> str:
+    """A name beside a picture, cut short."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def visible(token: str) -> str:
     """Spaces and line ends that can be seen. As in shared.js."""
     return isolated(token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "∅")

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from transformer_lab import plots
 from transformer_lab.tokenizers import CHUNKS, BPETokenizer, merge_pair
-from transformer_lab.widgets.base import Answering, Refused, visible
+from transformer_lab.widgets.base import Answering, Refused, shortened, visible
 
 LONGEST_TEXT = 20_000  # characters
 MOST_MERGES = 500
@@ -113,7 +113,7 @@ class BPEStepper(Answering):
         colours = [plots.COLOURS[1] if pair == self._next else "0.7" for pair, _ in top]
         axes[1, 0].barh(range(len(top)), [count for _, count in top], color=colours)
         names = [_joined(made, pair) for pair, _ in top]
-        axes[1, 0].set_yticks(range(len(top)), [name if len(name) <= 20 else name[:19] + "…" for name in names])
+        axes[1, 0].set_yticks(range(len(top)), [shortened(name, 20) for name in names])
         axes[1, 0].invert_yaxis()
         axes[1, 0].xaxis.get_major_locator().set_params(integer=True)
         axes[1, 0].set(title="the most frequent pairs", xlabel="how often")
