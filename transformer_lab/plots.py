@@ -201,14 +201,14 @@ def draw_lines(ax, pattern: Tensor, queries: Sequence[str], keys: Sequence[str],
     pattern = pattern.detach().float().cpu().numpy()
     rows, columns = (pattern >= 0.02).nonzero()
     weights = pattern[rows, columns]
-    colours = [to_rgba(COLOURS[1] if row == query else "black", w**0.5) for row, w in zip(rows, weights)]
+    colours = [to_rgba(COLOURS[0] if row == query else "black", w**0.5) for row, w in zip(rows, weights)]
     segments = [((0, row), (1, column)) for row, column in zip(rows, columns)]
     ax.add_collection(LineCollection(segments, linewidths=0.8 + 3 * weights, colors=colours))
     for x, names, side, align in ((-0.03, queries, "query", "right"), (1.03, keys, "key", "left")):
         ax.text(x, -1, side, ha=align, va="center", weight="bold")
         for place, name in enumerate(names if len(names) <= 24 else ()):
             chosen = (side, place) == ("query", query)
-            ax.text(x, place, name, ha=align, va="center", color=COLOURS[1] if chosen else "black")
+            ax.text(x, place, name, ha=align, va="center", color=COLOURS[0] if chosen else "black")
     ax.set(xlim=(0, 1), ylim=(max(pattern.shape) - 0.5, -1.5), title=title)
     ax.set_axis_off()
 

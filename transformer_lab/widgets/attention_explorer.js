@@ -4,7 +4,7 @@ const fontOf = (size, weight = "") => `${weight} ${size}px system-ui, sans-serif
 const FONT = fontOf(12); // the smallest text that a projector shows
 const NO_TOKEN = "The filter lets no token through.";
 const THUMBNAIL = 32; // as in attention_explorer.py
-const [QUERY, KEY] = [COLOURS[1], COLOURS[0]];
+const [QUERY, KEY] = COLOURS; // as in position_explorer.js
 
 const cells = (causal, queries, keys) => (causal ? (queries * (queries + 1)) / 2 : queries * keys);
 const small = (n) => Math.min(n, THUMBNAIL);
