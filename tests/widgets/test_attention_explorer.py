@@ -538,6 +538,20 @@ def test_another_kind_brings_its_own_tokens(on_page):
     assert "“Hund” (1) looks at “dog” (1)" in shown.readout
 
 
+def test_a_finger_chooses_heads_and_tokens_and_scrolls_the_page(explorer, on_page):
+    shown = on_page(explorer)
+    box = shown.page.get_by_label("Heads").bounding_box()
+    cell = (box["width"] - 30) / 4
+    shown.swipe((box["x"] + 26 + 3.5 * cell, box["y"] + 34 + 0.5 * cell))
+    assert (shown.state("layer"), shown.state("head")) == (0, 3)
+    strip = shown.page.get_by_label("Text:").bounding_box()
+    shown.swipe((strip["x"] + 10, strip["y"] + 12))
+    assert shown.state("query") == 0
+    shown.swipe((box["x"] + 60, box["y"] + 150), (box["x"] + 60, box["y"] - 50))
+    assert shown.scrolled() > 50 and (shown.state("layer"), shown.state("head")) == (0, 3)
+    assert shown.smallest_target() >= 24
+
+
 @pytest.mark.parametrize("width", [360, 1000])
 def test_it_fits_its_place(explorer, on_page, width):
     shown = on_page(explorer)

@@ -5,8 +5,6 @@ import math
 import pytest
 import torch
 
-from tests.conftest import Watched
-from tests.widgets.conftest import Shown
 from transformer_lab.positions import RotaryPositions, sinusoidal_encoding, wavelengths
 from transformer_lab.widgets.base import es_module
 from transformer_lab.widgets.position_explorer import PositionExplorer
@@ -338,36 +336,8 @@ def test_it_fits_a_phone_and_works_without_a_kernel(rotary, show):
     assert "Query at 4, turned by 23°" in shown.readout
 
 
-class Finger:
-    """One that touches the page. `trail` are the places it passes; it stays down until `lift`."""
-
-    def __init__(self, page):
-        self.session = page.context.new_cdp_session(page)
-
-    def trail(self, *places: tuple[float, float]) -> "Finger":
-        for i, (x, y) in enumerate(places):
-            self._send("touchMove" if i else "touchStart", [{"x": x, "y": y}])
-        return self
-
-    def lift(self) -> None:
-        self._send("touchEnd", [])
-
-    def _send(self, kind: str, points: list) -> None:
-        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-
-@pytest.fixture
-def touched(browser, explorer, theme):
-    """The widget on a telephone, and a finger."""
-    context = browser.new_context(has_touch=True, color_scheme=theme, viewport={"width": 400, "height": 800})
-    watched = Watched(context.new_page())
-    yield Shown(watched, explorer, live=True), Finger(watched.page)
-    context.close()
-    assert watched.requests == [] and watched.errors == []
-
-
-def test_a_finger_chooses_and_moves_but_scrolls_where_it_goes_up(touched):
-    shown, finger = touched
+def test_a_finger_chooses_and_moves_but_scrolls_where_it_goes_up(explorer, show):
+    shown = show(explorer)
 
     def chosen():
         return [shown.state(name) for name in ("position", "other", "pair")]
@@ -376,20 +346,13 @@ def test_a_finger_chooses_and_moves_but_scrolls_where_it_goes_up(touched):
         box = shown.page.locator("canvas").nth(ENCODING).bounding_box()
         return box["x"] + 66 + (column + 0.5) * (box["width"] - 76) / 64, box["y"] + 40 + (row + 0.5) * 166 / 16
 
-    finger.trail(place(20, 5)).lift()  # a tap
+    shown.swipe(place(20, 5))
     assert chosen() == [20, 16, 5]
-    finger.trail(*(place(column, 5) for column in range(20, 41, 4))).lift()  # sideways
+    shown.swipe(place(20, 5), place(40, 5))  # sideways
     assert chosen() == [40, 16, 5] and shown.page.evaluate("() => window.scrollY") == 0
     x, y = place(5, 12)
-    finger.trail(*((x, y - 20 * i) for i in range(10)))  # up: the page scrolls, and the picture is left alone
-    shown.page.wait_for_function("() => window.scrollY > 50")
-    finger.lift()
-    assert chosen() == [40, 16, 5]
-    before = shown.page.evaluate("() => window.scrollY")
-    finger.trail(*((200, 700 - 20 * i) for i in range(10)))  # and so it does from anywhere else
-    shown.page.wait_for_function("(before) => window.scrollY > before + 50", arg=before)
-    finger.lift()
-    assert chosen() == [40, 16, 5]
+    shown.swipe((x, y), (x, y - 180))  # up: the page scrolls, and the picture is left alone
+    assert shown.scrolled() > 50 and chosen() == [40, 16, 5]
 
 
 def test_it_ends_cleanly(explorer, show):
