@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
 
 from transformer_lab import plots
 
@@ -338,3 +339,13 @@ def test_the_residual_diagram_has_every_box_and_a_sum_for_each_branch():
     assert texts == ["x", "+", "LayerNorm", "attention", "+", "feed-forward", "LayerNorm", "head"]
     places = {text.get_text(): text.get_position() for text in ax.texts}
     assert places["feed-forward"][0] > 0 == places["LayerNorm"][0]  # the last norm stands on the stream
+
+
+def test_the_residual_diagram_can_link_the_end_of_one_stream_to_a_box_of_another():
+    steps = {"encoder": STEPS[:1], "decoder": [(["cross-attention"], ["norm"])]}
+    figure = plots.residual_diagram(steps, link=("encoder", "cross-attention"))
+    (arrow,) = [artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]
+    box = next(text for text in figure.axes[1].texts if text.get_text() == "cross-attention")
+    assert arrow.xy2 == box.get_position() and arrow.axesA is figure.axes[0] and arrow.axesB is figure.axes[1]
+    assert "an arrow from the end of encoder to cross-attention" in figure.description
+    assert "arrow" not in plots.residual_diagram(steps).description

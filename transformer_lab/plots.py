@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
-from matplotlib.patches import Patch
+from matplotlib.patches import ConnectionPatch, Patch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -502,15 +502,19 @@ def mark(
 # ---------------------------------------------------------------- diagrams
 
 
-def residual_diagram(panels: Mapping[str, Sequence[tuple[Sequence[str], Sequence[str]]]]) -> Figure:
+def residual_diagram(
+    panels: Mapping[str, Sequence[tuple[Sequence[str], Sequence[str]]]], link: tuple[str, str] | None = None
+) -> Figure:
     """A residual stream a panel, from x at the bottom upwards: title → its steps.
 
     A step is (boxes on a branch that leaves the stream and is added back, boxes on the stream after the sum).
+    link: (title, box): an arrow leads from the end of that panel's stream to the box, in another panel.
     """
     names = dict.fromkeys(name for steps in panels.values() for branch, after in steps for name in (*branch, *after))
     colours = dict(zip(names, COLOURS, strict=False))
     height = max(sum(len(branch) + len(after) + 1 for branch, after in steps) for steps in panels.values())
     figure, axes = new_figure(1, len(panels), width=3.6, height=0.58 * height + 1.2)
+    ends, boxes = {}, {}  # title → its axes and where its stream ends; name → its last box
     for ax, (title, steps) in zip(axes[0], panels.items(), strict=True):
         ax.set(title=title, xlim=(-0.9, 2.3), ylim=(-0.7, height + 0.6))
         ax.axis("off")
@@ -527,12 +531,21 @@ def residual_diagram(panels: Mapping[str, Sequence[tuple[Sequence[str], Sequence
             places += [(0, top + 0.8 + i, name) for i, name in enumerate(after)]
             for x, y, name in places:
                 box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": colours[name], "lw": 2.5}
-                ax.text(x, y, name, ha="center", va="center", fontsize=11, bbox=box)
+                boxes[name] = ax.text(x, y, name, ha="center", va="center", fontsize=11, bbox=box)
             foot = top + len(after) + 0.4
         ax.annotate("", (0, foot + 0.45), (0, foot - 0.1), arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"})
+        ends[title] = ax, (0, foot + 0.45)
+    if link is not None:
+        (start, end), box = ends[link[0]], boxes[link[1]]
+        style = dict(
+            arrowstyle="-|>", mutation_scale=18, lw=2, linestyle="--", color="0.3", connectionstyle="arc3,rad=0.17"
+        )
+        between = dict(axesA=start, axesB=box.axes, coordsA="data", coordsB="data", patchB=box.get_bbox_patch())
+        figure.add_artist(ConnectionPatch(end, box.get_position(), **between, **style))
     figure.description = "a diagram: " + "; ".join(
         f"{title}, {' then '.join(_describe_step(*step) for step in steps)}" for title, steps in panels.items()
     )
+    figure.description += f"; an arrow from the end of {link[0]} to {link[1]}" if link else ""
     return figure
 
 

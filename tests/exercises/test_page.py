@@ -25,7 +25,8 @@ REQUIRED = {
 }
 # Every wrong claim → the lesson that refutes it by a computation.
 CLAIMS = {
-    "02": "wrong-norm-in-example distance-as-score attention-without-cost attention-invented-late bleu-gain-10",
+    "01": "attention-invented-late bleu-gain-10",
+    "02": "wrong-norm-in-example distance-as-score attention-without-cost",
     "03": "attention-is-explanation",
     "04": "pe-blocks-vs-interleaved pe-added-every-layer",
     "05": "pre-norm-called-post-norm",

@@ -254,7 +254,7 @@ SOFTMAX_MISTAKES = (
     ),
     Mistake(
         "mask-inverted",
-        "The mask is read the wrong way round: True means “may attend” here, so hide where it is False (~mask).",
+        "The mask is read the wrong way round: True means “may attend” here. What is hidden is where it is False.",
         {"~mask": "mask"},
     ),
 )
