@@ -51,7 +51,7 @@ def new_model(**changes) -> GPT:
 
 def facts(history: History) -> dict:
     """All of it but the time it took."""
-    return {key: value for key, value in asdict(history).items() if key != "seconds"}
+    return {key: value for key, value in asdict(history).items() if "seconds" not in key}
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
