@@ -14,8 +14,8 @@ import torch.distributed as dist
 
 from transformer_lab import distributed, training
 from transformer_lab.files import read_safetensors
-from transformer_lab.gpt import GPT, GPTConfig
-from transformer_lab.training import TrainingConfig, evaluate, train
+from transformer_lab.gpt import GPT
+from transformer_lab.training import evaluate, train
 
 ROOT = Path(__file__).parents[1]
 

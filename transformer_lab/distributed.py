@@ -17,9 +17,6 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -64,10 +61,25 @@ def processes(device: torch.device) -> Iterator[torch.device]:
         torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise ValueError(f"device must be cpu or cuda where torchrun starts several processes; got {device.type!r}")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, world_size = _store(), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     yield device
     # Not after an error: the others may be waiting for this rank, and it would wait for them. torchrun ends them all.
     dist.destroy_process_group()
+
+
+def _store() -> dist.Store:
+    """Where the ranks find each other's addresses: with torchrun, in a page for each restart.
+
+    torchrun keeps one store for all restarts, in which the addresses of the ranks that died still stand. Machines count
+    restarts each for itself, so on several of them the pages would differ; there torchrun can be told to make a new
+    store each time: TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1. See https://github.com/pytorch/pytorch/issues/135712.
+    """
+    store, *_ = next(dist.rendezvous("env://"))
+    if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]:
+        return dist.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    return store
 
 
 # ---------------------------------------------------------------- the batch
@@ -112,13 +124,15 @@ def shard(model: nn.Module, device: torch.device) -> None:
     """
     if not dist.is_initialized():
         raise ValueError("shard needs the processes that torchrun starts: torchrun --nproc-per-node 2 -m …")
-    mesh = init_device_mesh(device.type, (world_size(),))
+    from torch.distributed.fsdp import fully_shard  # takes long to import, and few need it
+
+    mesh = dist.init_device_mesh(device.type, (world_size(),))
     for part in (*model.blocks, model):
         fully_shard(part, mesh=mesh)
 
 
 def is_sharded(model: nn.Module) -> bool:
-    return isinstance(model, FSDPModule)
+    return hasattr(model, "set_requires_gradient_sync")  # which fully_shard gives it
 
 
 def in_step(model: nn.Module) -> nn.Module:
@@ -133,7 +147,7 @@ def in_step(model: nn.Module) -> nn.Module:
 @contextmanager
 def exchange(model: nn.Module, now: bool) -> Iterator[None]:
     """Whether a backward pass inside the block sends gradients: while they accumulate there is no need."""
-    if isinstance(model, FSDPModule):
+    if is_sharded(model):
         model.set_requires_gradient_sync(now)
     if isinstance(model, DistributedDataParallel) and not now:
         with model.no_sync():
@@ -144,14 +158,16 @@ def exchange(model: nn.Module, now: bool) -> Iterator[None]:
 
 def whole(t: Tensor) -> Tensor:
     """A tensor put together from all ranks' parts. Of a sharded one every rank must ask for it."""
-    return t.full_tensor() if isinstance(t, DTensor) else t
+    return t.full_tensor() if hasattr(t, "full_tensor") else t
 
 
 def part_like(t: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, as `like` is kept: on its device and, if that is sharded, this rank's part."""
     t = t.to(like.device)
-    if not isinstance(like, DTensor):
+    if not hasattr(like, "placements"):
         return t
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(t, like.device_mesh, like.placements, src_data_rank=None)  # each rank has the whole
 
 
@@ -160,6 +176,6 @@ def whole_model(model: nn.Module) -> nn.Module:
     if not is_sharded(model):
         return model
     state = {name: whole(t).cpu() for name, t in model.state_dict().items()}
-    copy = next(kind for kind in type(model).__mro__ if not issubclass(kind, FSDPModule))(model.config)
+    copy = type(model).__mro__[2](model.config)  # fully_shard makes a class of FSDPModule and the model's own
     copy.load_state_dict(state)
     return copy
