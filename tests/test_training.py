@@ -118,24 +118,6 @@ def test_evaluate_is_the_mean_over_the_windows_without_dropout(max_windows, chos
 
 
 @pytest.mark.parametrize(
-    "cuda, mps, best", [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
-)  # fmt: skip
-def test_the_best_device(monkeypatch, cuda, mps, best):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert training.best_device() == torch.device(best)
-
-
-@pytest.mark.parametrize(
-    "device, bfloat16_units, precision",
-    [("cuda", True, torch.bfloat16), ("cuda", False, torch.float16), ("cpu", True, None), ("mps", True, None)],
-)
-def test_mixed_precision(monkeypatch, device, bfloat16_units, precision):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16_units)
-    assert training.mixed_precision(torch.device(device)) is precision
-
-
-@pytest.mark.parametrize(
     "changes, message",
     [
         ({"steps": 0}, "steps must be at least 1; got 0"),
@@ -232,6 +214,88 @@ def test_compiled_training_runs_what_torch_compiles(monkeypatch):
     history = train(model, IDS, IDS, replace(BRIEF, compile=True))
     assert compiled == [model]
     assert history.train_loss == train(new_model(), IDS, IDS, BRIEF).train_loss
+
+
+def test_the_losses_are_the_same_however_seldom_they_are_read(monkeypatch):
+    often = train(new_model(), IDS, IDS, BRIEF)
+    monkeypatch.setattr(training, "steps_unread", lambda device: 4)
+    config = replace(BRIEF, evaluate_every=6)
+    seldom = train(new_model(), IDS, IDS, config)
+    assert seldom.train_loss == often.train_loss
+    assert (seldom.learning_rate, seldom.gradient_norm) == (often.learning_rate, often.gradient_norm)
+    assert seldom.held_out_loss == often.held_out_loss[-1:]
+
+    # The stop button in the fourth step: what was not read yet is not lost.
+    monkeypatch.setattr(training, "random_batch", interrupted_after(3, training.random_batch))
+    assert train(new_model(), IDS, IDS, config).train_loss == often.train_loss[:3]
+
+
+def interrupted_after(calls: int, function):
+    """The function, which is interrupted when it is called once more."""
+    count = itertools.count()
+
+    def call(*arguments):
+        if next(count) == calls:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return call
+
+
+def test_the_loop_waits_for_the_device_only_where_it_reads_the_losses(monkeypatch):
+    """On the meta device a tensor has no values: whoever asks for one, as `item` does, is refused."""
+    reads = []
+
+    def mean(losses_and_norms):
+        reads.append(losses_and_norms.shape[1])
+        return torch.zeros(losses_and_norms.shape)
+
+    monkeypatch.setattr(training.distributed, "mean", mean)
+    monkeypatch.setattr(training, "evaluate", lambda *arguments: 0.0)
+    config = replace(BRIEF, steps=21, evaluate_every=20)
+    history = train(new_model(n_layers=1).to("meta"), IDS.to("meta"), IDS, config)
+    assert reads == [1, 16, 3, 1]  # the first step; then seldom, and before each evaluation
+    assert len(history.train_loss) == 21
+    with pytest.raises(RuntimeError, match="meta"):
+        torch.zeros((), device="meta").item()
+
+
+def test_a_loss_that_is_no_number_is_found_late_but_before_it_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "steps_unread", lambda device: 100)
+    losses = iter([1.0, 1.0, 1.0, math.nan, 1.0, 1.0])  # one of the fourth step, six steps before it is looked at
+    seen = []
+    with pytest.raises(FloatingPointError, match="the loss became nan at step 3 "):
+        train(
+            new_model(), IDS, IDS, replace(BRIEF, evaluate_every=6, checkpoint_every=6),
+            loss_function=lambda logits, targets: next_token_loss(logits, targets) * next(losses),
+            checkpoint=tmp_path / "c", on_evaluation=lambda *_: seen.append(1),
+        )  # fmt: skip
+    assert not seen and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    "batch_size, accumulate, message",
+    [
+        (4, 1, "too small for batch_size 4. With batch_size 2 and accumulate 2 a step learns from as many windows"),
+        (9, 2, "too small for batch_size 9. With batch_size 3 and accumulate 6 a step learns from as many windows"),
+        (1, 1, "too small for one window: take a smaller model, or several GPUs and --shard"),
+    ],
+)
+def test_too_little_memory_says_what_would_fit(batch_size, accumulate, message):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    model = new_model()
+    with pytest.raises(MemoryError, match=message):
+        config = replace(BRIEF, batch_size=batch_size, accumulate=accumulate)
+        train(model, IDS, IDS, config, loss_function=full)
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+def test_what_would_fit_can_be_shared(monkeypatch):
+    wanted = "With batch_size 6 and accumulate 2 "
+    assert wanted in training._what_fits(replace(BRIEF, batch_size=12), world_size=3)
+    assert wanted in training._what_fits(replace(BRIEF, batch_size=12), world_size=2)
 
 
 def test_training_in_mixed_precision(monkeypatch):
