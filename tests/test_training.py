@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from dataclasses import asdict, fields, replace
 from datetime import date
 from functools import partial
@@ -474,6 +475,13 @@ def test_a_checkpoint_that_does_not_fit(tmp_path, shape, config, spoil, message)
     assert path.read_bytes() == before
 
 
+def test_tokens_a_second_leave_the_first_step_out():
+    config = replace(BRIEF, batch_size=4, accumulate=3)
+    history = History([2.0] * 11, seconds=25.0, first_step_seconds=5.0)
+    assert history.tokens_per_second(config, context_length=8) == 10 * 4 * 3 * 8 / 20
+    assert math.isnan(History([2.0], seconds=5.0, first_step_seconds=5.0).tokens_per_second(config, 8))
+
+
 # ---------------------------------------------------------------- the plot
 
 HISTORY = History([3.0, 2.0, 1.0], [0.1] * 3, [1.0] * 3, [2, 3], [2.5, 1.5])
@@ -526,7 +534,9 @@ def test_the_command_writes_everything_it_is_asked_for(text_file, tmp_path, caps
     arguments = f"{SMALL} --corpus {text_file} --d-model 16 --no-tie-weights --bias --seed 7 {outputs}"
     training.main(arguments.split())
     out = capsys.readouterr().out
-    assert "text: " in out and "parameters on cpu" in out and "bits per character on the whole held-out text" in out
+    assert "text: " in out and re.search(r"parameters on cpu \(.*the CPU, in float32\)", out)
+    assert re.search(r"^[\d,]+ tokens/s; .* without the first step, which took [\d.]+ s$", out, flags=re.MULTILINE)
+    assert "bits per character on the whole held-out text" in out
     assert "\nline" in out  # the sample goes on from the text's first word
 
     checkpoint, exported = GPT.load(tmp_path / "c"), GPT.load(tmp_path / "m.safetensors")

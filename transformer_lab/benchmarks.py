@@ -2,6 +2,7 @@
 
 python -m transformer_lab.benchmarks widgets      the attention explorer: bytes, nodes, seconds, milliseconds
 python -m transformer_lab.benchmarks dashboard    the training dashboard: what training costs with it and without
+python -m transformer_lab.benchmarks gpu          training on a GPU: seconds to a held-out loss, share of its FLOP/s
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,10 @@ MB = 1e6
 
 class NoBrowser(RuntimeError):
     """There is no Chromium to be found, or nothing to drive it with. The message says how to get it."""
+
+
+class NoGPU(RuntimeError):
+    """There is nothing to measure on. The message says what was found."""
 
 
 class NoKernel(RuntimeError):
@@ -268,6 +273,103 @@ def in_a_kernel(code: str) -> None:
         raise RuntimeError(f"{reply['ename']}: {reply['evalue']}")
 
 
+# ---------------------------------------------------------------- what a GPU makes of training
+
+
+def gpu(corpus: str, goal: float, steps: int, tiny: bool = False) -> None:
+    """Print the seconds to the goal, a held-out loss in nats a character, and the speed of a model that fills the card.
+
+    tiny: the same with small models, for a try on any device. Raises NoGPU.
+    """
+    from transformer_lab.gpt import GPTConfig
+    from transformer_lab.hardware import best_device, describe
+
+    device = best_device()
+    if device.type != "cuda" and not tiny:
+        raise NoGPU(f"this measures a CUDA GPU; here is {describe(device)}. --tiny tries the commands on it")
+    print(describe(device))
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    seconds_to(corpus, goal, steps, device, tiny)
+    if tiny:
+        return full_card([GPTConfig(64, context_length=16, d_model=32, n_layers=2, n_heads=2)], device, compile=False)
+    sizes = [GPTConfig.gpt2(size) for size in ("xl", "large", "medium", "small")]
+    # A vocabulary that is a multiple of 64 suits the tensor cores; the tokens that are too many never occur.
+    full_card([replace(size, vocab_size=50304) for size in sizes], device, compile=True)
+
+
+def seconds_to(corpus: str, goal: float, steps: int, device: torch.device, tiny: bool) -> None:
+    """Train the 10.6 M model of the gpu preset on a text's characters, and print when its held-out loss was where."""
+    from transformer_lab import data
+    from transformer_lab.gpt import GPT, GPTConfig
+    from transformer_lab.hardware import speed
+    from transformer_lab.tokenizers import CharacterTokenizer
+    from transformer_lab.training import History, TrainingConfig, train
+
+    text = data.load_corpus(corpus)
+    tokenizer = CharacterTokenizer.train(text.train + text.held_out)
+    ids, held_out = (torch.tensor(tokenizer.encode(part)) for part in (text.train, text.held_out))
+    shape = GPTConfig.gpu(tokenizer.vocab_size)
+    if tiny:
+        shape = replace(shape, context_length=16, d_model=24, d_ff=96, n_layers=1)
+    torch.manual_seed(0)
+    model = GPT(shape).to(device)
+    print(f"{text.name}: {model.parameter_count()['total']:,} parameters, {len(ids):,} characters")
+    print("steps  seconds  held-out loss")
+
+    def tell(step: int, history: History) -> None:
+        print(f"{step:5}  {history.seconds:7.1f}  {history.held_out_loss[-1]:13.4f}", flush=True)
+        reached.append((history.seconds, history.held_out_loss[-1]))
+
+    reached = []
+    config = TrainingConfig(
+        steps=steps, batch_size=64, learning_rate=1e-3, warmup_steps=100, evaluate_every=max(1, steps // 20),
+        evaluation_windows=1024, compile=not tiny,
+    )  # fmt: skip
+    history = train(model, ids, held_out, config, on_evaluation=tell)
+    first = next((f"after {seconds:.1f} s" for seconds, loss in reached if loss <= goal), "not reached")
+    print(
+        f"A held-out loss of {goal}: {first}. The first step, which compiles, took {history.first_step_seconds:.1f} s."
+    )
+    tokens_per_second = history.tokens_per_second(config, shape.context_length)
+    print(f"{speed(model, tokens_per_second, device)}, with measuring the loss")
+
+
+def full_card(sizes: Sequence, device: torch.device, compile: bool) -> None:
+    """Train the first of the shapes that the card has the memory for, on random tokens, and print its speed."""
+    from transformer_lab.hardware import speed
+
+    for config in sizes:
+        for batch_size in (32, 16, 8):
+            try:  # not compiled, which takes more memory, but not a minute
+                _train_on_noise(config, device, batch_size, steps=2)
+            except (MemoryError, torch.OutOfMemoryError):
+                continue
+            model, tokens_per_second = _train_on_noise(config, device, batch_size, steps=20, compile=compile)
+            parameters = f"{model.parameter_count()['total']:,} parameters"
+            print(f"{parameters}, {batch_size} windows of {config.context_length} tokens a step, all on random tokens:")
+            return print(speed(model, tokens_per_second, device))
+    raise NoGPU("no shape fits into this card's memory with 8 windows")
+
+
+def _train_on_noise(config, device: torch.device, batch_size: int, steps: int, compile: bool = False):
+    """The trained model, and tokens a second after the first step."""
+    from transformer_lab.gpt import GPT
+    from transformer_lab.training import TrainingConfig, train
+
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    ids = torch.randint(config.vocab_size, (100 * config.context_length,))
+    with torch.device(device):  # the numbers that it starts from are drawn there too, which is faster
+        model = GPT(config)
+    training = TrainingConfig(
+        steps=steps, batch_size=batch_size, evaluate_every=steps, evaluation_windows=1, compile=compile
+    )
+    history = train(model, ids, ids, training)
+    return model, history.tokens_per_second(training, config.context_length)
+
+
 # ---------------------------------------------------------------- the commands
 
 
@@ -301,8 +403,15 @@ def main(arguments: list[str] | None = None) -> None:
     command = commands.add_parser("dashboard", help="what a step of training costs with the dashboard and without")
     command.add_argument("--steps", type=int, default=800, help="of each run [800, as in lesson 09]")
     command.add_argument("--repeats", type=int, default=3, help="runs of each kind [3]")
+    command = commands.add_parser("gpu", help="seconds to a held-out loss, and how much of a GPU is made use of")
+    command.add_argument("--corpus", default="shakespeare", help="python, shakespeare, or a text's path [shakespeare]")
+    command.add_argument("--goal", type=float, default=1.47, help="held-out loss in nats a character [1.47]")
+    command.add_argument("--steps", type=int, default=3000, help="of the run to that goal [3000]")
+    command.add_argument("--tiny", action="store_true", help="small models, on any device: a try of the command")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "gpu":
+            return gpu(options.corpus, options.goal, options.steps, options.tiny)
         if options.command == "dashboard":
             if min(options.steps, options.repeats) < 1:
                 parser.error("--steps and --repeats must be at least 1")
@@ -310,7 +419,7 @@ def main(arguments: list[str] | None = None) -> None:
             return in_a_kernel(code)
         with chromium() as browser:
             widgets(browser, options.tokens)
-    except (NoBrowser, NoKernel) as error:
+    except (NoBrowser, NoGPU, NoKernel, OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 

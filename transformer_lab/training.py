@@ -77,6 +77,11 @@ class History:
     seconds: float = 0.0  # of wall time, over all the runs that a checkpoint joins
     first_step_seconds: float = 0.0  # those of the last run's first step, in which torch.compile compiles
 
+    def tokens_per_second(self, config: TrainingConfig, context_length: int) -> float:
+        """Of a text's windows, the first step left out, the time that measuring the held-out loss took included."""
+        n_steps, seconds = len(self.train_loss) - 1, self.seconds - self.first_step_seconds
+        return n_steps * config.accumulate * config.batch_size * context_length / seconds if n_steps > 0 else math.nan
+
     def plot(self, characters_per_token: float | None = None, baselines: dict[str, float] | None = None):
         """Loss by step; in bits per character if told how many characters a token has. Baselines: name → loss."""
         scale = 1.0 if characters_per_token is None else data.bits_per_character(1.0, characters_per_token)
@@ -508,13 +513,11 @@ def _run(given: dict, device: torch.device) -> None:
     history = train(model, train_ids, held_out_ids, training, checkpoint=given["checkpoint"])
     loss = evaluate(model, held_out_ids, batch_size=min(64, training.batch_size))
     bits = data.bits_per_character(loss, characters_per_token)
-    later_steps, seconds = len(history.train_loss) - 1, history.seconds - history.first_step_seconds
-    if later_steps:
-        tokens = later_steps * training.accumulate * training.batch_size * config.context_length
-        say(
-            f"{speed(model, tokens / seconds, device, world_size)}; measuring the held-out loss is included, the first "
-            f"step's {history.first_step_seconds:.1f} s are not"
-        )
+    tokens_per_second = history.tokens_per_second(training, config.context_length)
+    say(
+        f"{speed(model, tokens_per_second, device, world_size)}; with measuring the held-out loss, without the first "
+        f"step, which took {history.first_step_seconds:.1f} s"
+    )
     model = distributed.whole_model(model)
     if distributed.rank() > 0:
         return
