@@ -157,7 +157,7 @@ def exchange(model: nn.Module, now: bool) -> Iterator[None]:
 
 
 def whole(t: Tensor) -> Tensor:
-    """A tensor put together from all ranks' parts. Of a sharded one every rank must ask for it."""
+    """A tensor put together from all ranks' parts. Of a sharded one every rank must call it."""
     return t.full_tensor() if hasattr(t, "full_tensor") else t
 
 
@@ -171,11 +171,26 @@ def part_like(t: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(t, like.device_mesh, like.placements, src_data_rank=None)  # each rank has the whole
 
 
+def gather(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """For rank 0 the tensors as a whole, on the CPU; for the others nothing. Every rank must call it."""
+    gathered = {}
+    for name, t in tensors.items():  # one at a time: together they need not fit into a GPU's memory
+        t = whole(t)
+        if rank() == 0:
+            gathered[name] = t.cpu()
+    return gathered
+
+
 def whole_model(model: nn.Module) -> nn.Module:
-    """The model itself or, of a sharded one, a copy on the CPU that is whole. Every rank must ask for it."""
+    """For rank 0 a copy of a sharded model that is whole, on the CPU. Any other model, and on other ranks, itself.
+
+    Every rank must call it.
+    """
     if not is_sharded(model):
         return model
-    state = {name: whole(t).cpu() for name, t in model.state_dict().items()}
+    state = gather(model.state_dict())
+    if rank() > 0:
+        return model
     copy = type(model).__mro__[2](model.config)  # fully_shard makes a class of FSDPModule and the model's own
     copy.load_state_dict(state)
     return copy

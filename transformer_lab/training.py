@@ -344,8 +344,7 @@ def save_checkpoint(path, model: nn.Module, optimizer, scaler, config: TrainingC
         for p in group["params"]:
             for key, value in optimizer.state[p].items():
                 tensors[f"optimizer/{names[id(p)]}/{key}"] = value
-    if distributed.is_sharded(model):  # one at a time, for together they need not fit into a GPU's memory
-        tensors = {name: distributed.whole(t).cpu() for name, t in tensors.items()}
+    tensors = distributed.gather(tensors)
     if distributed.rank() > 0:
         return
     metadata = {
