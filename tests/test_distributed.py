@@ -80,11 +80,6 @@ with distributed.processes(torch.device("cpu")) as device:
             pass
     seen["resumed"] = {"history": asdict(history)}
 
-    # Without the C++ compiler, which would take a minute: torch traces the model and its gradient.
-    compiling = torch.compile
-    torch.compile = lambda module: compiling(module, backend="aot_eager")
-    seen["compiled"] = {"history": asdict(train(new_model(), IDS, IDS, replace(BRIEF, compile=True)))}
-
     losses = {}
     for dropout in (0.5, 0.5, 0.0):  # twice the same numbers; other ones on each rank
         losses[dropout] = train(new_model(dropout=dropout), IDS, IDS, replace(BRIEF, steps=1)).train_loss
@@ -155,9 +150,7 @@ def test_one_rank_writes(together):
 
 
 def test_one_rank_shows_its_progress(together):
-    assert (
-        together.stderr.count("training:   0%") == len(VARIANTS) + 1 + 1 + 3
-    )  # each run of it that began at the start
+    assert together.stderr.count("training:   0%") == len(VARIANTS) + 4  # its runs that began at the start
     assert "loss 2." in together.stderr
 
 
@@ -175,12 +168,6 @@ def test_one_process_goes_on_where_two_stopped(together, tmp_path, name):
     again = new_model(seed=1)
     assert train(again, IDS, IDS, BRIEF, checkpoint=together.folder / name).train_loss  # a finished run: it is read
     assert all(torch.equal(p, whole[key]) for key, p in again.state_dict().items())
-
-
-def test_a_compiled_run_is_the_same_and_says_how_long_compiling_took(together):
-    compiled, plain = (together.ranks[0][name]["history"] for name in ("compiled", "plain"))
-    assert compiled["train_loss"] == pytest.approx(plain["train_loss"], abs=1e-4)
-    assert 0.5 < compiled["first_step_seconds"] / compiled["seconds"] < 1
 
 
 def test_each_rank_drops_other_activations(together):
