@@ -204,7 +204,7 @@ def test_the_command_under_torchrun(tmp_path):
     assert sum("tokens/s" in line for line in lines) == 1
     assert GPT.load(tmp_path / "m.safetensors").config.d_model == 16
     record = json.loads((tmp_path / "m.json").read_text())
-    assert "shard" not in record["command"]
+    assert "shard" not in record["command"] and record["device"] == "2 processes, cpu"
 
 
 # ---------------------------------------------------------------- what can be told without starting processes
@@ -264,3 +264,76 @@ def test_too_few_gpus_are_named(monkeypatch, device, message):
     with pytest.raises(ValueError, match=message):
         with distributed.processes(torch.device(device)):
             pass
+
+
+@pytest.fixture
+def joined(monkeypatch) -> SimpleNamespace:
+    """What `processes` asks of torch as the last of four ranks on machines of two GPUs each, in place of doing it."""
+    asked = SimpleNamespace(store=dist.HashStore())
+    monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(dist, "rendezvous", lambda url: iter([(asked.store, 3, 4)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **rest: vars(asked).update(rest, backend=backend))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: vars(asked).update(left=True))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: vars(asked).update(device=device))
+    for name, value in dict(
+        RANK=3, LOCAL_RANK=1, WORLD_SIZE=4, LOCAL_WORLD_SIZE=2, TORCHELASTIC_RESTART_COUNT=5
+    ).items():
+        monkeypatch.setenv(name, str(value))
+    return asked
+
+
+def test_each_rank_takes_its_own_gpu(joined):
+    with distributed.processes(torch.device("cuda")) as device:
+        assert device == joined.device == torch.device("cuda", 1)
+        assert (joined.backend, joined.rank, joined.world_size) == ("nccl", 3, 4)
+    assert joined.left
+
+
+def test_who_fails_does_not_wait_for_the_others(joined):
+    with pytest.raises(ValueError, match="mine"):
+        with distributed.processes(torch.device("cpu")):
+            raise ValueError("mine")
+    assert joined.backend == "gloo" and not hasattr(joined, "left")
+
+
+@pytest.mark.parametrize("machines", [1, 2])
+def test_after_a_restart_on_one_machine_old_addresses_are_not_found(joined, monkeypatch, machines):
+    asked, given = [], joined.store
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(4 // machines))
+    for count in (0, 1):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(count))
+        with distributed.processes(torch.device("cpu")):
+            asked.append(joined.store)
+        joined.store = given
+    asked[0].set("address", "of a rank that died")
+    assert asked[1].check(["address"]) is (machines == 2)  # there torchrun is told to make a new store itself
+
+
+def test_ctrl_c_ends_all_processes(monkeypatch):
+    def stop(step, history):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for name, stand_in in dict(
+        agree=lambda *_: True, in_step=lambda model: model, mean=lambda numbers: numbers
+    ).items():
+        monkeypatch.setattr(distributed, name, stand_in)
+    with pytest.raises(KeyboardInterrupt):
+        train(new_model(), IDS, IDS, BRIEF, on_step=stop)
+
+
+def test_numbers_agree_or_not(monkeypatch):
+    def ranks_gave(*numbers):
+        monkeypatch.setattr(distributed, "world_size", lambda: len(numbers))
+        powers = iter([sum(numbers), sum(number**2 for number in numbers)])
+        monkeypatch.setattr(distributed, "total", lambda number, device: next(powers))
+
+    cpu = torch.device("cpu")
+    ranks_gave(7, 7, 7)
+    assert distributed.agree(7, cpu)
+    for own in (6, 7, 8):
+        ranks_gave(6, 7, 8)
+        assert not distributed.agree(own, cpu)
+        with pytest.raises(StopIteration):  # each rank asked for both sums: one that did not would hang the others
+            distributed.total(0, cpu)

@@ -109,8 +109,9 @@ def total(number: float, device: torch.device) -> float:
 
 
 def agree(number: int, device: torch.device) -> bool:
-    """Whether all ranks gave the same number; all of them must call it. Then its mean is it, without variance."""
-    return total(number, device) == number * world_size() and total(number**2, device) == number**2 * world_size()
+    """Whether all ranks gave the same number; all of them must call it."""
+    sums = [total(number, device), total(number**2, device)]
+    return sums == [world_size() * number, world_size() * number**2]  # the mean is it, and there is no variance
 
 
 # ---------------------------------------------------------------- the model

@@ -504,7 +504,7 @@ def _run(given: dict, device: torch.device) -> None:
     model.to(device)
     say(f"{corpus.name}: {len(train_ids):,} tokens to learn from, {len(held_out_ids):,} held out")
     world_size = distributed.world_size()
-    where = device if world_size == 1 else f"{world_size} processes, {device.type}"
+    where = str(device) if world_size == 1 else f"{world_size} processes, {device.type}"
     say(f"{model.parameter_count()['total']:,} parameters on {where} ({describe(device)})")
     if distributed.may_restart() and not given["checkpoint"]:
         say("torchrun may restart this run; without --checkpoint it would begin anew.")
@@ -535,7 +535,7 @@ def _run(given: dict, device: torch.device) -> None:
             "parameters": model.parameter_count()["total"],
             "steps": len(history.train_loss),
             "seconds": round(history.seconds),
-            "device": str(device),
+            "device": where,
             "torch": torch.__version__,
             "date": date.today().isoformat(),
         }
