@@ -5,17 +5,17 @@ import re
 import torch
 from torch import nn
 
-# What the tensor cores can do at best: FLOP/s in bfloat16 (T4: in float16, it has no bfloat16), dense. From NVIDIA's
-# data sheets of these cards; where a sheet counts two-to-four sparsity, half of its figure.
+# What the tensor cores can do at best: FLOP/s in bfloat16, dense. From NVIDIA's data sheet of each card; where a sheet
+# gives the figure for two-to-four sparsity (all but those of the A100 and the T4), half of it.
 PEAK_FLOPS = {
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
-    "H100": 989e12,  # SXM
+    "H100": 989e12,  # H100 Tensor Core GPU data sheet, SXM
     "H200 NVL": 835e12,
-    "H200": 989e12,  # SXM
-    "A100": 312e12,
-    "L4": 121e12,
-    "T4": 65e12,
+    "H200": 989e12,  # H200 Tensor Core GPU data sheet, SXM
+    "A100": 312e12,  # A100 Tensor Core GPU data sheet, PCIe and SXM
+    "L4": 121e12,  # L4 Tensor Core GPU data sheet
+    "T4": 65e12,  # T4 Tensor Core GPU data sheet; in float16, for it has no bfloat16
 }
 
 
