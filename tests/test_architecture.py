@@ -14,7 +14,7 @@ from transformer_lab import __main__ as command
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transformer_lab"
 ORDER = (
-    "files attention positions blocks transformer gpt recurrent tokenizers data generation plots training probe "
+    "files attention positions blocks transformer gpt recurrent tokenizers data generation plots training race probe "
     "widgets export benchmarks exercises"
 ).split()
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))

@@ -2,6 +2,7 @@
 
 python -m transformer_lab.benchmarks widgets      the attention explorer: bytes, nodes, seconds, milliseconds
 python -m transformer_lab.benchmarks dashboard    the training dashboard: what training costs with it and without
+python -m transformer_lab.benchmarks recipe       the fast training recipe against the one that everybody knows
 """
 
 import argparse
@@ -293,6 +294,16 @@ def _spread(times: list[float]) -> str:
     return f"{statistics.median(times):.0f} ({max(times):.0f})" if times else "–"
 
 
+def recipe(options: argparse.Namespace) -> None:
+    from transformer_lab.data import load_corpus
+    from transformer_lab.race import race
+
+    torch.set_num_threads(1)
+    for name in options.text:
+        shape = dict(d_model=options.d_model, context_length=options.context_length)
+        race(load_corpus(name), options.seeds, options.steps, options.quick, **shape)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m transformer_lab.benchmarks", description="Measure, and print.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -301,8 +312,17 @@ def main(arguments: list[str] | None = None) -> None:
     command = commands.add_parser("dashboard", help="what a step of training costs with the dashboard and without")
     command.add_argument("--steps", type=int, default=800, help="of each run [800, as in lesson 09]")
     command.add_argument("--repeats", type=int, default=3, help="runs of each kind [3]")
+    command = commands.add_parser("recipe", help="the fast training recipe against the one that everybody knows")
+    command.add_argument("--text", nargs="+", default=["python"], help="python, shakespeare, or files' paths [python]")
+    command.add_argument("--d-model", type=int, default=128, help="width of both models [128]")
+    command.add_argument("--context-length", type=int, default=64, help="characters that they see at once [64]")
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
+    command.add_argument("--steps", type=int, help="of the recipe [what TrainingConfig.fast says]")
+    command.add_argument("--quick", action="store_true", help="a twentieth of all steps: shows only that it runs")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "recipe":
+            return recipe(options)
         if options.command == "dashboard":
             if min(options.steps, options.repeats) < 1:
                 parser.error("--steps and --repeats must be at least 1")
@@ -310,7 +330,7 @@ def main(arguments: list[str] | None = None) -> None:
             return in_a_kernel(code)
         with chromium() as browser:
             widgets(browser, options.tokens)
-    except (NoBrowser, NoKernel) as error:
+    except (NoBrowser, NoKernel, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 
