@@ -42,3 +42,19 @@ def test_without_a_kernel_it_says_how_to_get_one(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["dashboard"])
     assert stopped.value.code == 1 and "pip install ipykernel" in capsys.readouterr().err
+
+
+def test_the_recipes_race_is_run_on_the_text_that_is_asked_for(tmp_path, capsys):
+    (tmp_path / "own.txt").write_text("\n\n".join(f"a ring, a king, a thing {i}." for i in range(100)))
+    options = "--d-model 16 --context-length 8 --seeds 3 --steps 50 --quick".split()
+    main(["recipe", "--text", str(tmp_path / "own.txt"), *options])
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("own: ") and last.startswith("The recipe ")
+    runs = [line.split()[:5] for line in lines if re.match(r"(yardstick|recipe) +3 ", line)]
+    assert runs == [["yardstick", "3", "40", "×", "12"], ["recipe", "3", "1", "×", "8"]]
+
+
+def test_a_text_that_is_not_there_is_named(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["recipe", "--text", "nowhere.txt"])
+    assert stopped.value.code == 1 and "got 'nowhere.txt'" in capsys.readouterr().err

@@ -113,9 +113,9 @@ def test_the_race_prints_its_table(capsys):
     assert rows[4][0] == "yardstick" and rows[4][3:] == ["0", f"{theirs['total']:,}"]
     assert rows[5][0] == "recipe" and rows[5][3:] == [f"{tables:,}", f"{ours['total']:,}"]
     for row, name, seed, what, tokens in (
-        (rows[8], "yardstick", "0", "100 × 12", 9600),
+        (rows[8], "yardstick", "0", "40 × 12", 3840),
         (rows[9], "recipe", "0", "1 × 8", 64),
-        (rows[10], "yardstick", "1", "100 × 12", 9600),
+        (rows[10], "yardstick", "1", "40 × 12", 3840),
         (rows[11], "recipe", "1", "1 × 8", 64),
     ):
         assert row[:4] == [name, seed, what, f"{tokens:,}"]

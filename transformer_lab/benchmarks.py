@@ -318,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--context-length", type=int, default=64, help="characters that they see at once [64]")
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
     command.add_argument("--steps", type=int, help="of the recipe [what TrainingConfig.fast says]")
-    command.add_argument("--quick", action="store_true", help="a twentieth of all steps: shows only that it runs")
+    command.add_argument("--quick", action="store_true", help="a fiftieth of all steps: shows only that it runs")
     options = parser.parse_args(arguments)
     try:
         if options.command == "recipe":
