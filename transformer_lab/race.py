@@ -55,7 +55,10 @@ def recipe(vocab_size: int, **shape) -> tuple[GPTConfig, TrainingConfig]:
 
 
 def ladder(vocab_size: int, **shape) -> list[tuple[str, GPTConfig, TrainingConfig]]:
-    """From the yardstick's rules to the recipe: each rung has what the one below has, and one ingredient more."""
+    """From the yardstick's rules to the recipe: each rung has what the one below has, and one ingredient more.
+
+    The rates are those for a width of 128.
+    """
     config, training = yardstick(vocab_size, **shape)
     rungs = []
     for name, model_changes, training_changes in LADDER:

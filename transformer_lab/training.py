@@ -69,10 +69,10 @@ class TrainingConfig:
 
     @classmethod
     def fast(cls, d_model: int = 128, **changes) -> "TrainingConfig":
-        """For a `GPTConfig.fast` of that width: few steps, and large ones.
+        """For a `GPTConfig.fast` of that width: few steps, at high rates.
 
-        The wider a matrix, the smaller the rate it bears; embeddings bear the same at every width (Yang et al. 2022,
-        table 3). Twice the width wants about three times the steps.
+        The rate of the blocks' matrices falls with their width (Yang et al. 2022, table 3), that of the embeddings and
+        the head stays. A wider model needs more steps.
         """
         rate = 3e-3 * 128 / d_model
         recipe = dict(steps=160, batch_size=8, short_context=0.8, schedule="linear", warmup_steps=0,
