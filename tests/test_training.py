@@ -163,6 +163,7 @@ def test_mixed_precision(monkeypatch, device, bfloat16_units, precision):
         ({"accumulate": 0}, "accumulate must be at least 1; got 0"),
         ({"learning_rate": -0.1}, "learning_rate must be above 0; got -0.1"),
         ({"embedding_learning_rate": 0.0}, "embedding_learning_rate must be above 0; got 0.0"),
+        ({"short_context": 1.5}, r"short_context must be in \[0, 1\]; got 1.5"),
         ({"clip": math.nan}, "clip must be above 0; got nan"),
         ({"schedule": "stairs"}, "schedule must be one of cosine, linear, inverse_sqrt; got 'stairs'"),
     ],
@@ -196,6 +197,14 @@ def test_a_step_follows_the_mean_gradient_clipped(monkeypatch, accumulate, clip)
     for after, before, gradient in zip(model.parameters(), by_hand.parameters(), gradients):
         wanted = before - gradient * min(1, clip / norm)
         torch.testing.assert_close(after, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("share, n_short", [(0.0, 0), (0.5, 3), (0.8, 5), (1.0, 6)])
+def test_the_first_share_of_the_steps_has_shorter_windows_and_more_of_them(share, n_short):
+    model, shapes = new_model(), []
+    model.register_forward_pre_hook(lambda m, args: shapes.append(tuple(args[0].shape)) if m.training else None)
+    train(model, IDS, IDS, replace(BRIEF, short_context=share))
+    assert shapes == [(8, 4)] * n_short + [(4, 8)] * (6 - n_short)
 
 
 def test_the_loss_falls_on_a_text_that_repeats():
