@@ -58,3 +58,15 @@ def test_a_text_that_is_not_there_is_named(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["recipe", "--text", "nowhere.txt"])
     assert stopped.value.code == 1 and "got 'nowhere.txt'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_who_writes_how_fast(installed, monkeypatch, capsys):
+    if not installed:
+        monkeypatch.setitem(sys.modules, "transformers", None)
+    main(["generation", "--tokens", "3", "--repeats", "2"])
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith("3 tokens from one")
+    names = ["transformer_lab", "transformers, cached"] if installed else ["transformer_lab"]
+    wanted = [f"{shape}  {name}" for shape in ("4 layers of 128", "6 layers of 384") for name in names]
+    assert [re.sub(r" +\d+ \(\d+ … \d+\)$", "", row) for row in rows] == wanted
