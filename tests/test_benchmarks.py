@@ -46,6 +46,34 @@ def test_without_a_kernel_it_says_how_to_get_one(monkeypatch, capsys):
     assert stopped.value.code == 1 and "pip install ipykernel" in capsys.readouterr().err
 
 
+def test_the_recipes_race_is_run_on_the_text_that_is_asked_for(tmp_path, capsys):
+    (tmp_path / "own.txt").write_text("\n\n".join(f"a ring, a king, a thing {i}." for i in range(100)))
+    options = "--d-model 16 --context-length 8 --seeds 3 --steps 50 --quick".split()
+    main(["recipe", "--text", str(tmp_path / "own.txt"), *options])
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("own: ") and last.startswith("The recipe ")
+    runs = [line.split()[:5] for line in lines if re.match(r"(yardstick|recipe) +3 ", line)]
+    assert runs == [["yardstick", "3", "40", "×", "12"], ["recipe", "3", "1", "×", "8"]]
+
+
+def test_a_text_that_is_not_there_is_named(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["recipe", "--text", "nowhere.txt"])
+    assert stopped.value.code == 1 and "got 'nowhere.txt'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_who_writes_how_fast(installed, monkeypatch, capsys):
+    if not installed:
+        monkeypatch.setitem(sys.modules, "transformers", None)
+    main(["generation", "--tokens", "3", "--repeats", "2"])
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith("3 tokens from one")
+    names = ["transformer_lab", "transformers, cached"] if installed else ["transformer_lab"]
+    wanted = [f"{shape}  {name}" for shape in ("4 layers of 128", "6 layers of 384") for name in names]
+    assert [re.sub(r" +\d+ \(\d+ … \d+\)$", "", row) for row in rows] == wanted
+
+
 # ---------------------------------------------------------------- a GPU
 
 

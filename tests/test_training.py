@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from transformer_lab import data, training
-from transformer_lab.files import read_safetensors
+from transformer_lab.files import read_safetensors, write_safetensors
 from transformer_lab.generation import write
 from transformer_lab.gpt import GPT, GPTConfig, next_token_loss
 from transformer_lab.tokenizers import BPETokenizer, load_tokenizer, save_tokenizer
@@ -27,6 +27,7 @@ from transformer_lab.training import (
     evaluate,
     inverse_sqrt_rate,
     learning_rate,
+    linear_rate,
     make_optimizer,
     train,
 )
@@ -74,6 +75,15 @@ def test_learning_rate_rises_then_falls_on_half_a_cosine():
     assert learning_rate(110, config) == pytest.approx(0.2)
 
 
+def test_the_linear_schedule_falls_on_a_straight_line():
+    config = TrainingConfig(steps=110, warmup_steps=10, learning_rate=2.0, final_learning_rate=0.1, schedule="linear")
+    rates = [linear_rate(step, config) for step in range(111)]
+    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    assert (rates[10], rates[60], rates[110]) == pytest.approx((2.0, 1.1, 0.2))
+    down = [earlier - later for earlier, later in zip(rates[10:], rates[11:])]
+    assert down == pytest.approx([1.8 / 100] * 100)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_without_warm_up_the_rate_starts_at_the_top(schedule):
     assert SCHEDULES[schedule](0, TrainingConfig(warmup_steps=0, learning_rate=2.0)) == 2.0
@@ -107,6 +117,17 @@ def test_only_the_linear_layers_matrices_decay(tie_weights):
     assert {"token_embedding.weight", "positions.encoding", "final_norm.weight"} < set(names.values()) - wanted
 
 
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_what_has_a_row_a_token_may_learn_at_a_rate_of_its_own(tie_weights):
+    model = new_model(tie_weights=tie_weights, ngrams=3, bias=False)
+    config = replace(BRIEF, steps=1, learning_rate=0.1, embedding_learning_rate=3.0, warmup_steps=0, weight_decay=0.0)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    train(model, IDS, IDS, config)
+    for name, p in model.named_parameters():  # Adam's first step: every weight that has a gradient moves by its rate
+        wanted = 0.3 if name in ("token_embedding.weight", "ngrams.tables.weight", "head.weight") else 0.1
+        assert (p - before[name]).abs().max().item() == pytest.approx(wanted, rel=0.01)
+
+
 @pytest.mark.parametrize("max_windows, chosen", [(None, slice(None)), (3, [0, 18, 36]), (100, slice(None))])
 def test_evaluate_is_the_mean_over_the_windows_without_dropout(max_windows, chosen):
     model = new_model()
@@ -126,8 +147,10 @@ def test_evaluate_is_the_mean_over_the_windows_without_dropout(max_windows, chos
         ({"steps": 0}, "steps must be at least 1; got 0"),
         ({"accumulate": 0}, "accumulate must be at least 1; got 0"),
         ({"learning_rate": -0.1}, "learning_rate must be above 0; got -0.1"),
+        ({"embedding_learning_rate": 0.0}, "embedding_learning_rate must be above 0; got 0.0"),
+        ({"short_context": 1.5}, r"short_context must be in \[0, 1\]; got 1.5"),
         ({"clip": math.nan}, "clip must be above 0; got nan"),
-        ({"schedule": "linear"}, "schedule must be one of cosine, inverse_sqrt; got 'linear'"),
+        ({"schedule": "stairs"}, "schedule must be one of cosine, linear, inverse_sqrt; got 'stairs'"),
     ],
 )
 def test_bad_settings_are_named(changes, message):
@@ -159,6 +182,14 @@ def test_a_step_follows_the_mean_gradient_clipped(monkeypatch, accumulate, clip)
     for after, before, gradient in zip(model.parameters(), by_hand.parameters(), gradients):
         wanted = before - gradient * min(1, clip / norm)
         torch.testing.assert_close(after, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("share, n_short", [(0.0, 0), (0.5, 3), (0.8, 5), (1.0, 6)])
+def test_the_first_share_of_the_steps_has_shorter_windows_and_more_of_them(share, n_short):
+    model, shapes = new_model(), []
+    model.register_forward_pre_hook(lambda m, args: shapes.append(tuple(args[0].shape)) if m.training else None)
+    train(model, IDS, IDS, replace(BRIEF, short_context=share))
+    assert shapes == [(8, 4)] * n_short + [(4, 8)] * (6 - n_short)
 
 
 def test_the_loss_falls_on_a_text_that_repeats():
@@ -435,6 +466,32 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch, error, tie_
     assert ours[1] == theirs[1]
 
 
+def test_the_fast_recipe_resumes_as_well(tmp_path):
+    def fast_model() -> GPT:
+        return GPT(GPTConfig.fast(12, context_length=8, d_model=16, n_layers=1, n_heads=2, ngram_rows=20))
+
+    config = TrainingConfig.fast(16, steps=6, batch_size=4, evaluate_every=2, checkpoint_every=2)
+    torch.manual_seed(0)
+    unbroken = fast_model()
+    broken = fast_model()
+    broken.load_state_dict(unbroken.state_dict())
+    wanted = train(unbroken, IDS, IDS, config)
+    train(broken, IDS, IDS, config, checkpoint=tmp_path / "c", on_evaluation=stop_at(4, KeyboardInterrupt()))
+    resumed = fast_model()
+    assert facts(train(resumed, IDS, IDS, config, checkpoint=tmp_path / "c")) == facts(wanted)
+    assert same_weights(resumed, unbroken)
+
+
+def test_a_checkpoint_from_before_there_were_more_settings_is_resumed(tmp_path):
+    model, path = new_model(), tmp_path / "c"
+    wanted = train(model, IDS, IDS, BRIEF, checkpoint=path)
+    tensors, metadata = read_safetensors(path)
+    for kind, name in (("config", "ngrams"), ("training", "embedding_learning_rate")):
+        del metadata[kind][name]
+    write_safetensors(path, tensors, metadata)
+    assert facts(train(new_model(), IDS, IDS, BRIEF, checkpoint=path)) == facts(wanted)
+
+
 def test_a_finished_run_is_not_run_again(tmp_path):
     model = new_model()
     wanted = train(model, IDS, IDS, BRIEF, checkpoint=tmp_path / "c")
@@ -631,6 +688,13 @@ def test_options_change_the_preset_and_nothing_else(configs, text_file, argument
     model, training_config = configs(arguments)
     assert model == replace(preset(vocab_size), vocab_size=vocab_size, **changes)
     assert training_config == TrainingConfig()
+
+
+def test_the_fast_preset_brings_its_training_along(configs, text_file):
+    corpus = data.text_corpus(text_file)
+    model, config = configs("--preset fast --d-model 32 --steps 7")
+    assert model == GPTConfig.fast(len(set(corpus.train + corpus.held_out)), d_model=32)
+    assert config == TrainingConfig.fast(32, steps=7)
 
 
 def test_training_options(configs):

@@ -3,6 +3,8 @@
 python -m transformer_lab.benchmarks widgets      the attention explorer: bytes, nodes, seconds, milliseconds
 python -m transformer_lab.benchmarks dashboard    the training dashboard: what training costs with it and without
 python -m transformer_lab.benchmarks gpu          training on a GPU: seconds to a held-out loss, share of its FLOP/s
+python -m transformer_lab.benchmarks recipe       the fast training recipe against the one that everybody knows
+python -m transformer_lab.benchmarks generation   tokens a second that a GPT writes, and the GPT-2 of `transformers`
 """
 
 import argparse
@@ -370,6 +372,45 @@ def _train_on_noise(config, device: torch.device, batch_size: int, steps: int, c
     return model, history.tokens_per_second(training, config.context_length)
 
 
+# ---------------------------------------------------------------- how fast a model writes
+
+
+def writers(n_layers: int, n_heads: int, d_model: int, n_tokens: int) -> dict[str, Callable]:
+    """By name, functions that write `n_tokens` tokens from one. transformers' is there if it is installed."""
+    from transformer_lab.generation import generate
+    from transformer_lab.gpt import GPT, GPTConfig
+
+    first = torch.zeros(1, 1, dtype=torch.long)
+    ours = GPT(GPTConfig(65, n_tokens + 1, d_model, n_layers, n_heads))
+    found = {"transformer_lab": lambda: generate(ours, first, n_tokens)}
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+    except ImportError:
+        return found
+    shape = dict(vocab_size=65, n_positions=n_tokens + 1, n_embd=d_model, n_layer=n_layers, n_head=n_heads)
+    theirs = GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=None, eos_token_id=None)).eval()
+    exactly = dict(min_new_tokens=n_tokens, max_new_tokens=n_tokens, do_sample=True, attention_mask=first + 1)
+    return found | {"transformers, cached": lambda: theirs.generate(first, **exactly)}
+
+
+def generation(n_tokens: int, repeats: int) -> None:
+    """Write with each in turn, on one thread, and print the tokens a second."""
+    torch.set_num_threads(1)
+    print(
+        f"{n_tokens} tokens from one, random weights; tokens a second of CPU time: median (least … most) of {repeats}"
+    )
+    for n_layers, n_heads, d_model in ((4, 4, 128), (6, 6, 384)):
+        write = writers(n_layers, n_heads, d_model, n_tokens)
+        speeds = {name: [] for name in write}
+        for _ in range(repeats):
+            for name, speed in speeds.items():
+                started = time.process_time()
+                write[name]()
+                speed.append(n_tokens / (time.process_time() - started))
+        for name, speed in speeds.items():
+            print(f"{n_layers} layers of {d_model}  {name:20}  {_range(speed, 0)}", flush=True)
+
+
 # ---------------------------------------------------------------- the commands
 
 
@@ -395,6 +436,16 @@ def _spread(times: list[float]) -> str:
     return f"{statistics.median(times):.0f} ({max(times):.0f})" if times else "–"
 
 
+def recipe(options: argparse.Namespace) -> None:
+    from transformer_lab.data import load_corpus
+    from transformer_lab.race import race
+
+    torch.set_num_threads(1)
+    for name in options.text:
+        shape = dict(d_model=options.d_model, context_length=options.context_length)
+        race(load_corpus(name), options.seeds, options.steps, options.quick, **shape)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m transformer_lab.benchmarks", description="Measure, and print.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -408,10 +459,24 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--goal", type=float, default=1.47, help="held-out loss in nats a character [1.47]")
     command.add_argument("--steps", type=int, default=3000, help="of the run to that goal [3000]")
     command.add_argument("--tiny", action="store_true", help="small models, on any device: a try of the command")
+    command = commands.add_parser("recipe", help="the fast training recipe against the one that everybody knows")
+    command.add_argument("--text", nargs="+", default=["python"], help="python, shakespeare, or files' paths [python]")
+    command.add_argument("--d-model", type=int, default=128, help="width of both models [128]")
+    command.add_argument("--context-length", type=int, default=64, help="characters that they see at once [64]")
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
+    command.add_argument("--steps", type=int, help="of the recipe [what TrainingConfig.fast says]")
+    command.add_argument("--quick", action="store_true", help="a fiftieth of all steps: shows only that it runs")
+    command = commands.add_parser("generation", help="tokens a second that a GPT writes")
+    command.add_argument("--tokens", type=int, default=255, help="to write, all within the context [255]")
+    command.add_argument("--repeats", type=int, default=3, help="of each [3]")
     options = parser.parse_args(arguments)
     try:
         if options.command == "gpu":
             return gpu(options.corpus, options.goal, options.steps, options.tiny)
+        if options.command == "recipe":
+            return recipe(options)
+        if options.command == "generation":
+            return generation(options.tokens, options.repeats)
         if options.command == "dashboard":
             if min(options.steps, options.repeats) < 1:
                 parser.error("--steps and --repeats must be at least 1")

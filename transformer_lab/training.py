@@ -39,9 +39,11 @@ class TrainingConfig:
 
     steps: int = 1000
     batch_size: int = 16
+    short_context: float = 0.0  # share of the steps, the first ones, with windows half as long and twice as many
     accumulate: int = 1
     learning_rate: float = 3e-3
     final_learning_rate: float = 0.1  # as a share of learning_rate
+    embedding_learning_rate: float = 1.0  # of embeddings and head, as a multiple of learning_rate
     warmup_steps: int = 50
     schedule: str = "cosine"  # one of SCHEDULES
     weight_decay: float = 0.1
@@ -58,11 +60,26 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "accumulate", "evaluate_every", "evaluation_windows", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("learning_rate", "clip"):
+        for name in ("learning_rate", "embedding_learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0; got {getattr(self, name)}")
+        if not 0 <= self.short_context <= 1:
+            raise ValueError(f"short_context must be in [0, 1]; got {self.short_context}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+
+    @classmethod
+    def fast(cls, d_model: int = 128, **changes) -> "TrainingConfig":
+        """For a `GPTConfig.fast` of that width: few steps, at high rates.
+
+        The rate of the blocks' matrices falls with their width (Yang et al. 2022, table 3), that of the embeddings and
+        the head stays. A wider model needs more steps.
+        """
+        rate = 3e-3 * 128 / d_model
+        recipe = dict(steps=160, batch_size=8, short_context=0.8, schedule="linear", warmup_steps=0,
+                      learning_rate=rate, embedding_learning_rate=0.01 / rate, final_learning_rate=0.0,
+                      beta1=0.8, beta2=0.95)  # fmt: skip
+        return cls(**recipe | changes)
 
 
 @dataclass
@@ -117,26 +134,46 @@ def inverse_sqrt_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
 
 
-SCHEDULES = {"cosine": learning_rate, "inverse_sqrt": inverse_sqrt_rate}
+def linear_rate(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then a straight line down to the final rate. Steps count from 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    left = (config.steps - step) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * (config.final_learning_rate + (1 - config.final_learning_rate) * left)
+
+
+SCHEDULES = {"cosine": learning_rate, "linear": linear_rate, "inverse_sqrt": inverse_sqrt_rate}
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019). Only the linear layers' matrices decay: a norm's scale, a bias or a
-    token's vector has no reason to be pulled to zero."""
+    token's vector has no reason to be pulled to zero. A group's rate is its "multiple" of the schedule's."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)} - embeddings
+    a_row_a_token = embeddings | {id(p) for name, p in model.named_parameters() if name == "head.weight"}
+    groups = {}
+    for p in model.parameters():
+        decay = config.weight_decay if id(p) in matrices else 0.0
+        multiple = config.embedding_learning_rate if id(p) in a_row_a_token else 1.0
+        groups.setdefault((decay, multiple), []).append(p)
     groups = [
-        {"params": [p for p in model.parameters() if id(p) in matrices], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if id(p) not in matrices], "weight_decay": 0.0},
+        {"params": groups[decay, multiple], "weight_decay": decay, "multiple": multiple}
+        for decay, multiple in sorted(groups, reverse=True)
     ]
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=on_gpu)
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")  # one pass over the weights in place of a dozen
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=fused)
 
 
-def random_batch(model: nn.Module, examples: Examples, batch_size: int) -> tuple[Tensor, ...]:
-    """Inputs and answers: windows from random places of a text, or random rows."""
+def random_batch(model: nn.Module, examples: Examples, batch_size: int, short: bool = False) -> tuple[Tensor, ...]:
+    """Inputs and answers: windows from random places of a text, or random rows.
+
+    short: windows of half the length, and twice as many.
+    """
     if isinstance(examples, Tensor):
-        return data.random_windows(examples, model.config.context_length, batch_size)
+        context_length = model.config.context_length
+        if short:
+            context_length, batch_size = context_length // 2, 2 * batch_size
+        return data.random_windows(examples, context_length, batch_size)
     chosen = data.to_device(torch.randint(len(examples[0]), (batch_size,)), examples[0].device)
     return tuple(part[chosen] for part in examples)
 
@@ -256,8 +293,9 @@ def train(
             torch.manual_seed(seed)
             rate = SCHEDULES[config.schedule](step, config)
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            batches = [random_batch(model, examples, config.batch_size) for _ in range(config.accumulate)]
+                group["lr"] = rate * group.get("multiple", 1.0)
+            short = step < config.short_context * config.steps
+            batches = [random_batch(model, examples, config.batch_size, short) for _ in range(config.accumulate)]
             if world_size > 1:  # the batches are the same on all ranks, dropout is not
                 torch.manual_seed(seed + 500_000_000 * distributed.rank())
             loss = 0.0
@@ -361,8 +399,8 @@ def _resume(path, model: nn.Module, optimizer, scaler, config: TrainingConfig) -
     if "training" not in metadata:
         raise ValueError(f"{path} is a model without a training state; give another file to checkpoint to")
     for kind, ours in (("config", model.config), ("training", config)):
-        saved, wanted = metadata[kind], asdict(ours)
-        differing = [f"{key} = {saved.get(key)}, now {wanted[key]}" for key in wanted if saved.get(key) != wanted[key]]
+        saved, wanted = {f.name: f.default for f in fields(ours)} | metadata[kind], asdict(ours)  # older: fewer fields
+        differing = [f"{key} = {saved[key]}, now {wanted[key]}" for key in wanted if saved[key] != wanted[key]]
         if differing:
             raise ValueError(f"{path} was written with another {kind}: {'; '.join(differing)}")
     parts = {name: distributed.part_like(tensors[name], t) for name, t in model.state_dict().items() if name in tensors}
@@ -414,13 +452,18 @@ HELP = {
     "dropout": "share of activations dropped while training",
     "tie_weights": "let the output layer reuse the token embedding",
     "bias": "biases in linear layers and norms",
+    "ngrams": "also embed the last 2 … this many tokens together",
+    "ngram_rows": "rows of the table of each length of n-gram",
+    "embedding_norm": "a norm on the embeddings, before the first block",
     "steps": "updates of the weights",
     "batch_size": "windows in one forward pass",
+    "short_context": "share of the steps, the first ones, with windows half as long and twice as many",
     "accumulate": "forward passes in one step",
     "learning_rate": "the highest rate, reached after the warm-up",
     "final_learning_rate": "the rate at the end, as a share of the highest",
+    "embedding_learning_rate": "of the embeddings and the head, as a multiple of the rate",
     "warmup_steps": "steps in which the rate rises",
-    "schedule": "how it falls afterwards: cosine or inverse_sqrt",
+    "schedule": "how it falls afterwards: cosine, linear or inverse_sqrt",
     "weight_decay": "on the matrices of linear layers",
     "beta1": "AdamW's memory of the gradient",
     "beta2": "AdamW's memory of its square",
@@ -445,7 +488,12 @@ def _parser() -> argparse.ArgumentParser:
         default="bpe-1024",
         help="characters, bpe-N for byte-pair encoding with N tokens, or a file that save_tokenizer wrote [bpe-1024]",
     )
-    parser.add_argument("--preset", choices=("cpu", "gpu", "gpt2"), default="cpu", help="shape to start from [cpu]")
+    parser.add_argument(
+        "--preset",
+        choices=("cpu", "gpu", "gpt2", "fast"),
+        default="cpu",
+        help="shape to start from; fast brings its training along [cpu]",
+    )
     parser.add_argument("--device", help="cpu, cuda, mps … [the best there is]")
     parser.add_argument(
         "--shard", action="store_true", help="cut the model up, for it is too large for one GPU; needs torchrun"
@@ -494,7 +542,8 @@ def _run(given: dict, device: torch.device) -> None:
     if "d_model" in shape_options:  # the preset's d_ff belongs to the preset's d_model
         shape_options = {"d_ff": None} | shape_options
     config = replace(config, **shape_options)
-    training = TrainingConfig(**{f.name: given[f.name] for f in fields(TrainingConfig) if f.name in given})
+    training = TrainingConfig.fast(config.d_model) if given["preset"] == "fast" else TrainingConfig()
+    training = replace(training, **{f.name: given[f.name] for f in fields(TrainingConfig) if f.name in given})
     if device.type == "cuda":  # what is left in float32, such as generation: on tensor cores too
         torch.set_float32_matmul_precision("high")
     torch.manual_seed(training.seed)
