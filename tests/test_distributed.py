@@ -219,6 +219,39 @@ def test_without_torchrun_there_is_one_rank():
     assert distributed.in_step(model) is model and distributed.whole_model(model) is model
 
 
+@pytest.fixture
+def world_of_one():
+    """torch's processes, of which there is one: this."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_a_model_in_one_part_learns_as_a_whole_one(world_of_one, tmp_path):
+    alone, model = new_model(), new_model()
+    wanted = train(alone, IDS, IDS, replace(BRIEF, accumulate=2))
+    distributed.shard(model, torch.device("cpu"))
+    assert distributed.is_sharded(model) and not distributed.is_sharded(alone)
+    history = train(model, IDS, IDS, replace(BRIEF, accumulate=2), checkpoint=tmp_path / "c")
+    assert history.train_loss == pytest.approx(wanted.train_loss, abs=1e-6)
+
+    again = new_model(seed=1)
+    distributed.shard(again, torch.device("cpu"))
+    train(again, IDS, IDS, replace(BRIEF, accumulate=2), checkpoint=tmp_path / "c")  # a finished run: it is read
+    for whole in (distributed.whole_model(model), distributed.whole_model(again), GPT.load(tmp_path / "c")):
+        assert type(whole) is GPT and whole.config == SHAPE
+        for ours, theirs in zip(whole.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_float16_is_not_for_parts(world_of_one, monkeypatch):
+    model = new_model()
+    distributed.shard(model, torch.device("cpu"))
+    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.float16)
+    with pytest.raises(ValueError, match="shard needs GPUs with units for bfloat16"):
+        train(model, IDS, IDS, BRIEF)
+
+
 def test_the_batch_must_be_shareable(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(ValueError, match="batch_size must be a multiple of the number of processes, 3; got 4"):
