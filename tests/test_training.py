@@ -27,7 +27,6 @@ from transformer_lab.training import (
     evaluate,
     inverse_sqrt_rate,
     learning_rate,
-    linear_rate,
     make_optimizer,
     train,
 )
@@ -73,15 +72,6 @@ def test_learning_rate_rises_then_falls_on_half_a_cosine():
     assert rates[60] == pytest.approx((2.0 + 0.2) / 2)  # half way down
     assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:]))
     assert learning_rate(110, config) == pytest.approx(0.2)
-
-
-def test_the_linear_schedule_falls_on_a_straight_line():
-    config = TrainingConfig(steps=110, warmup_steps=10, learning_rate=2.0, final_learning_rate=0.1, schedule="linear")
-    rates = [linear_rate(step, config) for step in range(111)]
-    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
-    assert (rates[10], rates[60], rates[110]) == pytest.approx((2.0, 1.1, 0.2))
-    down = [earlier - later for earlier, later in zip(rates[10:], rates[11:])]
-    assert down == pytest.approx([1.8 / 100] * 100)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -150,7 +140,7 @@ def test_evaluate_is_the_mean_over_the_windows_without_dropout(max_windows, chos
         ({"embedding_learning_rate": 0.0}, "embedding_learning_rate must be above 0; got 0.0"),
         ({"short_context": 1.5}, r"short_context must be in \[0, 1\]; got 1.5"),
         ({"clip": math.nan}, "clip must be above 0; got nan"),
-        ({"schedule": "stairs"}, "schedule must be one of cosine, linear, inverse_sqrt; got 'stairs'"),
+        ({"schedule": "stairs"}, "schedule must be one of cosine, inverse_sqrt; got 'stairs'"),
     ],
 )
 def test_bad_settings_are_named(changes, message):

@@ -76,9 +76,8 @@ class TrainingConfig:
         the head stays. A wider model needs more steps.
         """
         rate = 3e-3 * 128 / d_model
-        recipe = dict(steps=160, batch_size=8, short_context=0.8, schedule="linear", warmup_steps=0,
-                      learning_rate=rate, embedding_learning_rate=0.01 / rate, final_learning_rate=0.0,
-                      beta1=0.8, beta2=0.95)  # fmt: skip
+        recipe = dict(steps=200, batch_size=8, short_context=0.8, warmup_steps=10, learning_rate=rate,
+                      embedding_learning_rate=0.01 / rate, beta1=0.8, beta2=0.95)  # fmt: skip
         return cls(**recipe | changes)
 
 
@@ -134,15 +133,7 @@ def inverse_sqrt_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
 
 
-def linear_rate(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then a straight line down to the final rate. Steps count from 0."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    left = (config.steps - step) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * (config.final_learning_rate + (1 - config.final_learning_rate) * left)
-
-
-SCHEDULES = {"cosine": learning_rate, "linear": linear_rate, "inverse_sqrt": inverse_sqrt_rate}
+SCHEDULES = {"cosine": learning_rate, "inverse_sqrt": inverse_sqrt_rate}
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -463,7 +454,7 @@ HELP = {
     "final_learning_rate": "the rate at the end, as a share of the highest",
     "embedding_learning_rate": "of the embeddings and the head, as a multiple of the rate",
     "warmup_steps": "steps in which the rate rises",
-    "schedule": "how it falls afterwards: cosine, linear or inverse_sqrt",
+    "schedule": "how it falls afterwards: cosine or inverse_sqrt",
     "weight_decay": "on the matrices of linear layers",
     "beta1": "AdamW's memory of the gradient",
     "beta2": "AdamW's memory of its square",
