@@ -4,9 +4,11 @@ import re
 import sys
 
 import pytest
+import torch
 
-from transformer_lab import benchmarks
+from transformer_lab import benchmarks, hardware
 from transformer_lab.benchmarks import in_a_kernel, main
+from transformer_lab.gpt import GPT, GPTConfig
 
 NUMBERS = r"[\d.]+ \([\d.]+ … [\d.]+\)"
 
@@ -42,3 +44,85 @@ def test_without_a_kernel_it_says_how_to_get_one(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["dashboard"])
     assert stopped.value.code == 1 and "pip install ipykernel" in capsys.readouterr().err
+
+
+def test_the_recipes_race_is_run_on_the_text_that_is_asked_for(tmp_path, capsys):
+    (tmp_path / "own.txt").write_text("\n\n".join(f"a ring, a king, a thing {i}." for i in range(100)))
+    options = "--d-model 16 --context-length 8 --seeds 3 --steps 50 --quick".split()
+    main(["recipe", "--text", str(tmp_path / "own.txt"), *options])
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("own: ") and last.startswith("The recipe ")
+    runs = [line.split()[:5] for line in lines if re.match(r"(yardstick|recipe) +3 ", line)]
+    assert runs == [["yardstick", "3", "40", "×", "12"], ["recipe", "3", "1", "×", "8"]]
+
+
+def test_a_text_that_is_not_there_is_named(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["recipe", "--text", "nowhere.txt"])
+    assert stopped.value.code == 1 and "got 'nowhere.txt'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_who_writes_how_fast(installed, monkeypatch, capsys):
+    if not installed:
+        monkeypatch.setitem(sys.modules, "transformers", None)
+    main(["generation", "--tokens", "3", "--repeats", "2"])
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith("3 tokens from one")
+    names = ["transformer_lab", "transformers, cached"] if installed else ["transformer_lab"]
+    wanted = [f"{shape}  {name}" for shape in ("4 layers of 128", "6 layers of 384") for name in names]
+    assert [re.sub(r" +\d+ \(\d+ … \d+\)$", "", row) for row in rows] == wanted
+
+
+# ---------------------------------------------------------------- a GPU
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(f"line {i} of a text" for i in range(200)))
+    return str(path)
+
+
+def test_the_gpus_figures_on_any_device_when_tiny(text_file, monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "best_device", lambda: torch.device("cpu"))
+    main(["gpu", "--tiny", "--steps", "2", "--corpus", text_file, "--goal", "9"])
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"text: [\d,]+ parameters, [\d,]+ characters", lines[1])
+    assert lines[2] == "steps  seconds  held-out loss"
+    assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
+    assert re.match(r"A held-out loss of 9.0: after [\d.]+ s. The first step, which compiles, took [\d.]+ s.", lines[5])
+    assert re.fullmatch(r"[\d,]+ tokens/s, with measuring the loss", lines[6])
+    assert "32 windows of 16 tokens a step" in lines[7] and re.fullmatch(r"[\d,]+ tokens/s", lines[8])
+
+
+def test_a_goal_that_was_not_reached_is_said(text_file, monkeypatch, capsys):
+    monkeypatch.setattr(benchmarks, "full_card", lambda *_, **__: None)
+    main(["gpu", "--tiny", "--steps", "2", "--corpus", text_file, "--goal", "0.001"])
+    assert "A held-out loss of 0.001: not reached." in capsys.readouterr().out
+
+
+def test_the_card_is_filled_with_the_first_that_fits(monkeypatch, capsys):
+    tried = []
+
+    def stand_in(config, device, batch_size, steps, compile=False):
+        tried.append((config.n_layers, batch_size, steps))
+        if config.n_layers == 2 or batch_size > 8:
+            raise MemoryError
+        return GPT(config), 1000.0
+
+    monkeypatch.setattr(benchmarks, "_train_on_noise", stand_in)
+    sizes = [GPTConfig(8, context_length=4, d_model=4, n_layers=n, n_heads=1) for n in (2, 1)]
+    benchmarks.full_card(sizes, torch.device("cpu"), compile=False)
+    assert tried == [(2, 32, 2), (2, 16, 2), (2, 8, 2), (1, 32, 2), (1, 16, 2), (1, 8, 2), (1, 8, 20)]
+    assert "8 windows of 4 tokens a step" in capsys.readouterr().out
+    with pytest.raises(benchmarks.NoGPU, match="no shape fits"):
+        benchmarks.full_card(sizes[:1], torch.device("cpu"), compile=False)
+
+
+def test_without_a_gpu_it_says_what_there_is(monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "best_device", lambda: torch.device("mps"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["gpu"])
+    assert stopped.value.code == 1
+    assert "this measures a CUDA GPU; here is Apple's GPU, in float32" in capsys.readouterr().err

@@ -137,8 +137,9 @@ def test_generate_appends_and_shows_the_last_of_the_context():
     assert generate(model, ids, 0) is ids
 
 
-def test_greedy_is_the_argmax_of_the_last_position_beyond_the_context_too(tiny_gpt):
-    model, ids = tiny_gpt(), torch.randint(11, (2, 3))
+@pytest.mark.parametrize("shape", [{}, {"ngrams": 4, "embedding_norm": True}])
+def test_greedy_is_the_argmax_of_the_last_position_beyond_the_context_too(shape, tiny_gpt):
+    model, ids = tiny_gpt(**shape), torch.randint(11, (2, 3))
     expected = ids
     for _ in range(10):
         expected = torch.cat([expected, model(expected[:, -8:])[:, -1].argmax(-1, keepdim=True)], dim=1)

@@ -9,7 +9,8 @@ import torch
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from transformer_lab.gpt import GPT, GPTConfig, gpt2_weights, next_token_loss
+from transformer_lab.files import read_safetensors, write_safetensors
+from transformer_lab.gpt import GPT, GPTConfig, NgramEmbedding, gpt2_weights, next_token_loss
 from transformer_lab.positions import SCHEMES
 
 NORMS = ("pre", "post")
@@ -63,17 +64,20 @@ def test_presets_are_of_the_announced_size():
 @pytest.mark.parametrize("tie_weights", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("d_ff", [None, 20])
-def test_parameter_count_adds_up(positions, norm, tie_weights, bias, d_ff):
+@pytest.mark.parametrize("ngrams, embedding_norm", [(1, False), (3, True)])
+def test_parameter_count_adds_up(positions, norm, tie_weights, bias, d_ff, ngrams, embedding_norm):
     options = dict(positions=positions, norm=norm, tie_weights=tie_weights, bias=bias, d_ff=d_ff)
+    options |= dict(ngrams=ngrams, ngram_rows=5, embedding_norm=embedding_norm)
     model = GPT(GPTConfig(11, 8, 8, n_layers=2, n_heads=2, **options))
     counts = model.parameter_count()
     assert counts["total"] == sum(counts.values()) - counts["total"] == total(model)
     assert counts["token embedding"] == 11 * 8
+    assert counts["n-grams"] == (ngrams - 1) * 5 * 8
     assert counts["positions"] == (8 * 8 if positions == "learned" else 0)
     assert counts["attention"] == 2 * 4 * (8 * 8 + 8 * bias)
     d_ff = d_ff or 4 * 8
     assert counts["feed-forward"] == 2 * (2 * 8 * d_ff + (d_ff + 8) * bias)
-    assert counts["norms"] == (5 if norm == "pre" else 4) * (8 + 8 * bias)
+    assert counts["norms"] == ((5 if norm == "pre" else 4) + embedding_norm) * (8 + 8 * bias)
     assert counts["head"] == (0 if tie_weights else 11 * 8)
 
 
@@ -102,6 +106,59 @@ def test_the_last_layers_of_a_block_start_smaller_with_depth():
         assert not block.feed_forward.up.bias.any()
 
 
+# ---------------------------------------------------------------- n-grams
+
+
+def rows_by_hand(ids: list[int], longest: int, n_rows: int) -> list[list[int]]:
+    """For each token, and for each n-gram that ends with it, a row of the n-gram's own table."""
+    found = []
+    for t in range(len(ids)):
+        found.append([])
+        for n in range(2, longest + 1):
+            code = ids[t]
+            for s in range(t - 1, t - n, -1):
+                code = (code * 92821 + (ids[s] if s >= 0 else 0)) % (2**31 - 1)
+            found[t].append((n - 2) * n_rows + code % n_rows)
+    return found
+
+
+@pytest.mark.parametrize("longest", [2, 5])
+@pytest.mark.parametrize("length", [1, 3, 9])  # shorter and longer than the longest n-gram
+def test_each_ngram_has_the_row_that_its_hash_says(longest, length):
+    ids = torch.randint(50257, (2, length))
+    rows = NgramEmbedding(longest, 7, 4).rows(ids)
+    assert rows.tolist() == [rows_by_hand(sentence, longest, 7) for sentence in ids.tolist()]
+
+
+def test_the_vectors_of_the_ngrams_are_summed(randomised):
+    ngrams, ids = randomised(NgramEmbedding(3, 7, 4)), torch.randint(11, (1, 6))
+    for vector, (two, three) in zip(ngrams(ids)[0], rows_by_hand(ids[0].tolist(), 3, 7)):
+        assert_close(vector, ngrams.tables.weight[two] + ngrams.tables.weight[three])
+
+
+def test_few_ngrams_share_a_row_where_there_are_rows_enough():
+    pairs = torch.cartesian_prod(torch.arange(64), torch.arange(64))
+    rows = NgramEmbedding(2, 4096, 1).rows(pairs)[:, 1]
+    assert len(rows.unique()) > 0.6 * 4096  # as many as if drawn at random: 1 - 1/e
+
+
+def test_ngrams_start_as_if_they_were_not_there():
+    ids, models = torch.randint(11, (2, 8)), []
+    for ngrams in (1, 4):
+        torch.manual_seed(0)
+        models.append(GPT(GPTConfig(11, 8, 16, 1, 2, ngrams=ngrams, embedding_norm=True)))
+    assert torch.equal(models[0](ids), models[1](ids))
+
+
+def test_the_embedding_norm_is_over_all_that_is_embedded(tiny_gpt):
+    model, seen = tiny_gpt(embedding_norm=True, ngrams=3, bias=False), []
+    torch.nn.init.ones_(model.embedding_norm.weight)
+    model.blocks[0].register_forward_hook(lambda module, args, output: seen.append(args[0]))
+    model(torch.randint(11, (2, 8)))
+    assert_close(seen[0].mean(-1), torch.zeros_like(seen[0][..., 0]))
+    assert_close(seen[0].var(-1, unbiased=False), torch.ones_like(seen[0][..., 0]), atol=1e-3, rtol=0)
+
+
 # ---------------------------------------------------------------- what it may see
 
 
@@ -114,6 +171,24 @@ def test_no_leak_from_the_future(positions, norm, tiny_gpt):
     for t in range(8):
         (gradient,) = torch.autograd.grad(logits[0, t].sin().sum(), embedded, retain_graph=True)
         assert gradient[0].any(-1).tolist() == [s <= t for s in range(8)]
+
+
+@pytest.mark.parametrize("longest", [2, 5])
+def test_ngrams_see_the_last_tokens_and_nothing_else(longest, randomised):
+    ngrams, ids = randomised(NgramEmbedding(longest, 4096, 4)), torch.arange(10, 22)[None]
+    for t in range(12):
+        changed = ids.index_fill(1, torch.tensor([t]), 3)
+        differ = (ngrams(changed) != ngrams(ids)).any(-1)[0]
+        assert differ.tolist() == [t <= s < t + longest for s in range(12)]
+
+
+def test_with_ngrams_no_leak_from_the_future(tiny_gpt):
+    model, ids = tiny_gpt(ngrams=4, embedding_norm=True, positions="rotary"), torch.randint(10, (1, 8))
+    logits = model(ids)
+    for t in range(8):
+        changed = model(ids.index_fill(1, torch.tensor([t]), 10))
+        assert (changed != logits).any(-1)[0].tolist() == [s >= t for s in range(8)]
+        assert_close(model(ids[:, : t + 1]), logits[:, : t + 1])  # a sentence's beginning is read as when alone
 
 
 @pytest.mark.parametrize("positions", SCHEMES)
@@ -155,7 +230,7 @@ def test_loss_by_hand():
     [
         *(
             ({name: 0}, f"{name} must be at least 1; got 0")
-            for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads")
+            for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "ngrams", "ngram_rows")
         ),
         ({"d_ff": 0}, "d_ff must be at least 1; got 0"),
         ({"n_heads": 3}, "n_heads must divide d_model, 8; got n_heads = 3"),
@@ -198,6 +273,7 @@ def test_bad_ids_are_named(ids, message, tiny_gpt):
         {},
         {"positions": "alibi", "norm": "post", "d_ff": 12, "activation": "relu2"},
         {"positions": "rotary", "tie_weights": False, "bias": False, "dropout": 0.5},
+        {"ngrams": 3, "ngram_rows": 5, "embedding_norm": True},
     ],
 )
 def test_load_gives_back_what_was_saved(change, tiny_gpt, tmp_path):
@@ -207,6 +283,16 @@ def test_load_gives_back_what_was_saved(change, tiny_gpt, tmp_path):
     assert loaded.config == model.config and not loaded.training
     ids = torch.randint(11, (2, 8))
     assert torch.equal(loaded(ids), model.eval()(ids))
+
+
+def test_a_file_from_before_there_were_ngrams_still_loads(tiny_gpt, tmp_path):
+    model = tiny_gpt().float()
+    model.save(tmp_path / "model")
+    tensors, metadata = read_safetensors(tmp_path / "model")
+    for name in ("ngrams", "ngram_rows", "embedding_norm"):
+        del metadata["config"][name]
+    write_safetensors(tmp_path / "old", tensors, metadata)
+    assert GPT.load(tmp_path / "old").config == model.config
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

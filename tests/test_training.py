@@ -3,6 +3,9 @@
 import itertools
 import json
 import math
+import re
+import subprocess
+import sys
 from dataclasses import asdict, fields, replace
 from datetime import date
 from functools import partial
@@ -13,7 +16,7 @@ import torch
 from torch import nn
 
 from transformer_lab import data, training
-from transformer_lab.files import read_safetensors
+from transformer_lab.files import read_safetensors, write_safetensors
 from transformer_lab.generation import write
 from transformer_lab.gpt import GPT, GPTConfig, next_token_loss
 from transformer_lab.tokenizers import BPETokenizer, load_tokenizer, save_tokenizer
@@ -51,7 +54,7 @@ def new_model(**changes) -> GPT:
 
 def facts(history: History) -> dict:
     """All of it but the time it took."""
-    return {key: value for key, value in asdict(history).items() if key != "seconds"}
+    return {key: value for key, value in asdict(history).items() if "seconds" not in key}
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
@@ -104,6 +107,17 @@ def test_only_the_linear_layers_matrices_decay(tie_weights):
     assert {"token_embedding.weight", "positions.encoding", "final_norm.weight"} < set(names.values()) - wanted
 
 
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_what_has_a_row_a_token_may_learn_at_a_rate_of_its_own(tie_weights):
+    model = new_model(tie_weights=tie_weights, ngrams=3, bias=False)
+    config = replace(BRIEF, steps=1, learning_rate=0.1, embedding_learning_rate=3.0, warmup_steps=0, weight_decay=0.0)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    train(model, IDS, IDS, config)
+    for name, p in model.named_parameters():  # Adam's first step: every weight that has a gradient moves by its rate
+        wanted = 0.3 if name in ("token_embedding.weight", "ngrams.tables.weight", "head.weight") else 0.1
+        assert (p - before[name]).abs().max().item() == pytest.approx(wanted, rel=0.01)
+
+
 @pytest.mark.parametrize("max_windows, chosen", [(None, slice(None)), (3, [0, 18, 36]), (100, slice(None))])
 def test_evaluate_is_the_mean_over_the_windows_without_dropout(max_windows, chosen):
     model = new_model()
@@ -118,31 +132,15 @@ def test_evaluate_is_the_mean_over_the_windows_without_dropout(max_windows, chos
 
 
 @pytest.mark.parametrize(
-    "cuda, mps, best", [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
-)  # fmt: skip
-def test_the_best_device(monkeypatch, cuda, mps, best):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert training.best_device() == torch.device(best)
-
-
-@pytest.mark.parametrize(
-    "device, bfloat16_units, precision",
-    [("cuda", True, torch.bfloat16), ("cuda", False, torch.float16), ("cpu", True, None), ("mps", True, None)],
-)
-def test_mixed_precision(monkeypatch, device, bfloat16_units, precision):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16_units)
-    assert training.mixed_precision(torch.device(device)) is precision
-
-
-@pytest.mark.parametrize(
     "changes, message",
     [
         ({"steps": 0}, "steps must be at least 1; got 0"),
         ({"accumulate": 0}, "accumulate must be at least 1; got 0"),
         ({"learning_rate": -0.1}, "learning_rate must be above 0; got -0.1"),
+        ({"embedding_learning_rate": 0.0}, "embedding_learning_rate must be above 0; got 0.0"),
+        ({"short_context": 1.5}, r"short_context must be in \[0, 1\]; got 1.5"),
         ({"clip": math.nan}, "clip must be above 0; got nan"),
-        ({"schedule": "linear"}, "schedule must be one of cosine, inverse_sqrt; got 'linear'"),
+        ({"schedule": "stairs"}, "schedule must be one of cosine, inverse_sqrt; got 'stairs'"),
     ],
 )
 def test_bad_settings_are_named(changes, message):
@@ -174,6 +172,14 @@ def test_a_step_follows_the_mean_gradient_clipped(monkeypatch, accumulate, clip)
     for after, before, gradient in zip(model.parameters(), by_hand.parameters(), gradients):
         wanted = before - gradient * min(1, clip / norm)
         torch.testing.assert_close(after, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("share, n_short", [(0.0, 0), (0.5, 3), (0.8, 5), (1.0, 6)])
+def test_the_first_share_of_the_steps_has_shorter_windows_and_more_of_them(share, n_short):
+    model, shapes = new_model(), []
+    model.register_forward_pre_hook(lambda m, args: shapes.append(tuple(args[0].shape)) if m.training else None)
+    train(model, IDS, IDS, replace(BRIEF, short_context=share))
+    assert shapes == [(8, 4)] * n_short + [(4, 8)] * (6 - n_short)
 
 
 def test_the_loss_falls_on_a_text_that_repeats():
@@ -232,6 +238,113 @@ def test_compiled_training_runs_what_torch_compiles(monkeypatch):
     history = train(model, IDS, IDS, replace(BRIEF, compile=True))
     assert compiled == [model]
     assert history.train_loss == train(new_model(), IDS, IDS, BRIEF).train_loss
+
+
+# In a process of its own, for torch.compile does not look through the checks of shapes that the tests switch on. The
+# C++ compiler, which would take a minute, is left out: torch traces the model and runs it as it is.
+COMPILED = """
+import sys
+from functools import partial
+import torch
+from transformer_lab.gpt import GPT, GPTConfig
+from transformer_lab.training import TrainingConfig, train
+
+torch.compile = partial(torch.compile, backend="eager")
+ids = torch.randint(12, (300,), generator=torch.Generator().manual_seed(0))
+for compile in (False, True):
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=12, context_length=8, d_model=16, n_layers=1, n_heads=2))
+    history = train(model, ids, ids, TrainingConfig(steps=4, batch_size=2, evaluate_every=4, compile=compile))
+    print(*history.train_loss)
+"""
+
+
+def test_a_compiled_run_is_the_same():
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True)
+    plain, compiled = (list(map(float, line.split())) for line in run.stdout.splitlines())
+    assert len(compiled) == 4 and compiled == pytest.approx(plain, rel=1e-5)
+
+
+def test_the_losses_are_the_same_however_seldom_they_are_read(monkeypatch):
+    often = train(new_model(), IDS, IDS, BRIEF)
+    monkeypatch.setattr(training, "steps_unread", lambda device: 4)
+    config = replace(BRIEF, evaluate_every=6)
+    seldom = train(new_model(), IDS, IDS, config)
+    assert seldom.train_loss == often.train_loss
+    assert (seldom.learning_rate, seldom.gradient_norm) == (often.learning_rate, often.gradient_norm)
+    assert seldom.held_out_loss == often.held_out_loss[-1:]
+
+    # The stop button in the fourth step: what was not read yet is not lost.
+    monkeypatch.setattr(training, "random_batch", interrupted_after(3, training.random_batch))
+    assert train(new_model(), IDS, IDS, config).train_loss == often.train_loss[:3]
+
+
+def interrupted_after(calls: int, function):
+    """The function, which is interrupted when it is called once more."""
+    count = itertools.count()
+
+    def call(*arguments):
+        if next(count) == calls:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return call
+
+
+def test_the_loop_waits_for_the_device_only_where_it_reads_the_losses(monkeypatch):
+    """On the meta device a tensor has no values: whoever asks for one, as `item` does, is refused."""
+    reads = []
+
+    def mean(losses_and_norms):
+        reads.append(losses_and_norms.shape[1])
+        return torch.zeros(losses_and_norms.shape)
+
+    monkeypatch.setattr(training.distributed, "mean", mean)
+    monkeypatch.setattr(training, "evaluate", lambda *arguments: 0.0)
+    config = replace(BRIEF, steps=21, evaluate_every=20)
+    history = train(new_model(n_layers=1).to("meta"), IDS.to("meta"), IDS, config)
+    assert reads == [1, 16, 3, 1]  # the first step; then seldom, and before each evaluation
+    assert len(history.train_loss) == 21
+    with pytest.raises(RuntimeError, match="meta"):
+        torch.zeros((), device="meta").item()
+
+
+def test_a_loss_that_is_no_number_is_found_late_but_before_it_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "steps_unread", lambda device: 100)
+    losses = iter([1.0, 1.0, 1.0, math.nan, 1.0, 1.0])  # one of the fourth step, six steps before it is looked at
+    seen = []
+    with pytest.raises(FloatingPointError, match="the loss became nan at step 3 "):
+        train(
+            new_model(), IDS, IDS, replace(BRIEF, evaluate_every=6, checkpoint_every=6),
+            loss_function=lambda logits, targets: next_token_loss(logits, targets) * next(losses),
+            checkpoint=tmp_path / "c", on_evaluation=lambda *_: seen.append(1),
+        )  # fmt: skip
+    assert not seen and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    "batch_size, accumulate, message",
+    [
+        (4, 1, "too small for batch_size 4. With batch_size 2 and accumulate 2 a step learns from as many windows"),
+        (9, 2, "too small for batch_size 9. With batch_size 3 and accumulate 6 a step learns from as many windows"),
+        (1, 1, "too small for one window: take a smaller model, or several GPUs and --shard"),
+    ],
+)
+def test_too_little_memory_says_what_would_fit(batch_size, accumulate, message):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    model = new_model()
+    with pytest.raises(MemoryError, match=message):
+        config = replace(BRIEF, batch_size=batch_size, accumulate=accumulate)
+        train(model, IDS, IDS, config, loss_function=full)
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+def test_what_would_fit_can_be_shared(monkeypatch):
+    wanted = "With batch_size 6 and accumulate 2 "
+    assert wanted in training._what_fits(replace(BRIEF, batch_size=12), world_size=3)
+    assert wanted in training._what_fits(replace(BRIEF, batch_size=12), world_size=2)
 
 
 def test_training_in_mixed_precision(monkeypatch):
@@ -336,11 +449,37 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch, error, tie_
     torch.manual_seed(99)  # neither the first weights nor the random numbers before matter
     resumed = GPT(replace(SHAPE, tie_weights=tie_weights))
     assert train(resumed, IDS, IDS, BRIEF, checkpoint=tmp_path / "c") == wanted
-    assert wanted.seconds == 6
+    assert wanted.seconds == 6 and wanted.first_step_seconds == 1
     assert same_weights(resumed, unbroken)
     ours, theirs = (read_safetensors(tmp_path / name) for name in ("c", "unbroken"))
     assert ours[0].keys() == theirs[0].keys() and all(torch.equal(ours[0][name], theirs[0][name]) for name in ours[0])
     assert ours[1] == theirs[1]
+
+
+def test_the_fast_recipe_resumes_as_well(tmp_path):
+    def fast_model() -> GPT:
+        return GPT(GPTConfig.fast(12, context_length=8, d_model=16, n_layers=1, n_heads=2, ngram_rows=20))
+
+    config = TrainingConfig.fast(16, steps=6, batch_size=4, evaluate_every=2, checkpoint_every=2)
+    torch.manual_seed(0)
+    unbroken = fast_model()
+    broken = fast_model()
+    broken.load_state_dict(unbroken.state_dict())
+    wanted = train(unbroken, IDS, IDS, config)
+    train(broken, IDS, IDS, config, checkpoint=tmp_path / "c", on_evaluation=stop_at(4, KeyboardInterrupt()))
+    resumed = fast_model()
+    assert facts(train(resumed, IDS, IDS, config, checkpoint=tmp_path / "c")) == facts(wanted)
+    assert same_weights(resumed, unbroken)
+
+
+def test_a_checkpoint_from_before_there_were_more_settings_is_resumed(tmp_path):
+    model, path = new_model(), tmp_path / "c"
+    wanted = train(model, IDS, IDS, BRIEF, checkpoint=path)
+    tensors, metadata = read_safetensors(path)
+    for kind, name in (("config", "ngrams"), ("training", "embedding_learning_rate")):
+        del metadata[kind][name]
+    write_safetensors(path, tensors, metadata)
+    assert facts(train(new_model(), IDS, IDS, BRIEF, checkpoint=path)) == facts(wanted)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
@@ -410,6 +549,13 @@ def test_a_checkpoint_that_does_not_fit(tmp_path, shape, config, spoil, message)
     assert path.read_bytes() == before
 
 
+def test_tokens_a_second_leave_the_first_step_out():
+    config = replace(BRIEF, batch_size=4, accumulate=3)
+    history = History([2.0] * 11, seconds=25.0, first_step_seconds=5.0)
+    assert history.tokens_per_second(config, context_length=8) == 10 * 4 * 3 * 8 / 20
+    assert math.isnan(History([2.0], seconds=5.0, first_step_seconds=5.0).tokens_per_second(config, 8))
+
+
 # ---------------------------------------------------------------- the plot
 
 HISTORY = History([3.0, 2.0, 1.0], [0.1] * 3, [1.0] * 3, [2, 3], [2.5, 1.5])
@@ -462,7 +608,9 @@ def test_the_command_writes_everything_it_is_asked_for(text_file, tmp_path, caps
     arguments = f"{SMALL} --corpus {text_file} --d-model 16 --no-tie-weights --bias --seed 7 {outputs}"
     training.main(arguments.split())
     out = capsys.readouterr().out
-    assert "text: " in out and "parameters on cpu" in out and "bits per character on the whole held-out text" in out
+    assert "text: " in out and re.search(r"parameters on cpu \(.*the CPU, in float32\)", out)
+    assert re.search(r"^[\d,]+ tokens/s; .* without the first step, which took [\d.]+ s$", out, flags=re.MULTILINE)
+    assert "bits per character on the whole held-out text" in out
     assert "\nline" in out  # the sample goes on from the text's first word
 
     checkpoint, exported = GPT.load(tmp_path / "c"), GPT.load(tmp_path / "m.safetensors")
@@ -530,6 +678,13 @@ def test_options_change_the_preset_and_nothing_else(configs, text_file, argument
     model, training_config = configs(arguments)
     assert model == replace(preset(vocab_size), vocab_size=vocab_size, **changes)
     assert training_config == TrainingConfig()
+
+
+def test_the_fast_preset_brings_its_training_along(configs, text_file):
+    corpus = data.text_corpus(text_file)
+    model, config = configs("--preset fast --d-model 32 --steps 7")
+    assert model == GPTConfig.fast(len(set(corpus.train + corpus.held_out)), d_model=32)
+    assert config == TrainingConfig.fast(32, steps=7)
 
 
 def test_training_options(configs):

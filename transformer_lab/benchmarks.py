@@ -2,6 +2,9 @@
 
 python -m transformer_lab.benchmarks widgets      the attention explorer: bytes, nodes, seconds, milliseconds
 python -m transformer_lab.benchmarks dashboard    the training dashboard: what training costs with it and without
+python -m transformer_lab.benchmarks gpu          training on a GPU: seconds to a held-out loss, share of its FLOP/s
+python -m transformer_lab.benchmarks recipe       the fast training recipe against the one that everybody knows
+python -m transformer_lab.benchmarks generation   tokens a second that a GPT writes, and the GPT-2 of `transformers`
 """
 
 import argparse
@@ -14,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +36,10 @@ MB = 1e6
 
 class NoBrowser(RuntimeError):
     """There is no Chromium to be found, or nothing to drive it with. The message says how to get it."""
+
+
+class NoGPU(RuntimeError):
+    """There is nothing to measure on. The message says what was found."""
 
 
 class NoKernel(RuntimeError):
@@ -268,6 +275,142 @@ def in_a_kernel(code: str) -> None:
         raise RuntimeError(f"{reply['ename']}: {reply['evalue']}")
 
 
+# ---------------------------------------------------------------- what a GPU makes of training
+
+
+def gpu(corpus: str, goal: float, steps: int, tiny: bool = False) -> None:
+    """Print the seconds to the goal, a held-out loss in nats a character, and the speed of a model that fills the card.
+
+    tiny: the same with small models, for a try on any device. Raises NoGPU.
+    """
+    from transformer_lab.gpt import GPTConfig
+    from transformer_lab.hardware import best_device, describe
+
+    device = best_device()
+    if device.type != "cuda" and not tiny:
+        raise NoGPU(f"this measures a CUDA GPU; here is {describe(device)}. --tiny tries the commands on it")
+    print(describe(device))
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    seconds_to(corpus, goal, steps, device, tiny)
+    if tiny:
+        return full_card([GPTConfig(64, context_length=16, d_model=32, n_layers=2, n_heads=2)], device, compile=False)
+    sizes = [GPTConfig.gpt2(size) for size in ("xl", "large", "medium", "small")]
+    # A vocabulary that is a multiple of 64 suits the tensor cores; the tokens that are too many never occur.
+    full_card([replace(size, vocab_size=50304) for size in sizes], device, compile=True)
+
+
+def seconds_to(corpus: str, goal: float, steps: int, device: torch.device, tiny: bool) -> None:
+    """Train the 10.6 M model of the gpu preset on a text's characters, and print when its held-out loss was where."""
+    from transformer_lab import data
+    from transformer_lab.gpt import GPT, GPTConfig
+    from transformer_lab.hardware import speed
+    from transformer_lab.tokenizers import CharacterTokenizer
+    from transformer_lab.training import History, TrainingConfig, train
+
+    text = data.load_corpus(corpus)
+    tokenizer = CharacterTokenizer.train(text.train + text.held_out)
+    ids, held_out = (torch.tensor(tokenizer.encode(part)) for part in (text.train, text.held_out))
+    shape = GPTConfig.gpu(tokenizer.vocab_size)
+    if tiny:
+        shape = replace(shape, context_length=16, d_model=24, d_ff=96, n_layers=1)
+    torch.manual_seed(0)
+    model = GPT(shape).to(device)
+    print(f"{text.name}: {model.parameter_count()['total']:,} parameters, {len(ids):,} characters")
+    print("steps  seconds  held-out loss")
+
+    def tell(step: int, history: History) -> None:
+        print(f"{step:5}  {history.seconds:7.1f}  {history.held_out_loss[-1]:13.4f}", flush=True)
+        reached.append((history.seconds, history.held_out_loss[-1]))
+
+    reached = []
+    config = TrainingConfig(
+        steps=steps, batch_size=64, learning_rate=1e-3, warmup_steps=100, evaluate_every=max(1, steps // 20),
+        evaluation_windows=1024, compile=not tiny,
+    )  # fmt: skip
+    history = train(model, ids, held_out, config, on_evaluation=tell)
+    first = next((f"after {seconds:.1f} s" for seconds, loss in reached if loss <= goal), "not reached")
+    print(
+        f"A held-out loss of {goal}: {first}. The first step, which compiles, took {history.first_step_seconds:.1f} s."
+    )
+    tokens_per_second = history.tokens_per_second(config, shape.context_length)
+    print(f"{speed(model, tokens_per_second, device)}, with measuring the loss")
+
+
+def full_card(sizes: Sequence, device: torch.device, compile: bool) -> None:
+    """Train the first of the shapes that the card has the memory for, on random tokens, and print its speed."""
+    from transformer_lab.hardware import speed
+
+    for config in sizes:
+        for batch_size in (32, 16, 8):
+            try:  # not compiled, which takes more memory, but not a minute
+                _train_on_noise(config, device, batch_size, steps=2)
+            except (MemoryError, torch.OutOfMemoryError):
+                continue
+            model, tokens_per_second = _train_on_noise(config, device, batch_size, steps=20, compile=compile)
+            parameters = f"{model.parameter_count()['total']:,} parameters"
+            print(f"{parameters}, {batch_size} windows of {config.context_length} tokens a step, all on random tokens:")
+            return print(speed(model, tokens_per_second, device))
+    raise NoGPU("no shape fits into this card's memory with 8 windows")
+
+
+def _train_on_noise(config, device: torch.device, batch_size: int, steps: int, compile: bool = False):
+    """The trained model, and tokens a second after the first step."""
+    from transformer_lab.gpt import GPT
+    from transformer_lab.training import TrainingConfig, train
+
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    ids = torch.randint(config.vocab_size, (100 * config.context_length,))
+    with torch.device(device):  # the numbers that it starts from are drawn there too, which is faster
+        model = GPT(config)
+    training = TrainingConfig(
+        steps=steps, batch_size=batch_size, evaluate_every=steps, evaluation_windows=1, compile=compile
+    )
+    history = train(model, ids, ids, training)
+    return model, history.tokens_per_second(training, config.context_length)
+
+
+# ---------------------------------------------------------------- how fast a model writes
+
+
+def writers(n_layers: int, n_heads: int, d_model: int, n_tokens: int) -> dict[str, Callable]:
+    """By name, functions that write `n_tokens` tokens from one. transformers' is there if it is installed."""
+    from transformer_lab.generation import generate
+    from transformer_lab.gpt import GPT, GPTConfig
+
+    first = torch.zeros(1, 1, dtype=torch.long)
+    ours = GPT(GPTConfig(65, n_tokens + 1, d_model, n_layers, n_heads))
+    found = {"transformer_lab": lambda: generate(ours, first, n_tokens)}
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+    except ImportError:
+        return found
+    shape = dict(vocab_size=65, n_positions=n_tokens + 1, n_embd=d_model, n_layer=n_layers, n_head=n_heads)
+    theirs = GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=None, eos_token_id=None)).eval()
+    exactly = dict(min_new_tokens=n_tokens, max_new_tokens=n_tokens, do_sample=True, attention_mask=first + 1)
+    return found | {"transformers, cached": lambda: theirs.generate(first, **exactly)}
+
+
+def generation(n_tokens: int, repeats: int) -> None:
+    """Write with each in turn, on one thread, and print the tokens a second."""
+    torch.set_num_threads(1)
+    print(
+        f"{n_tokens} tokens from one, random weights; tokens a second of CPU time: median (least … most) of {repeats}"
+    )
+    for n_layers, n_heads, d_model in ((4, 4, 128), (6, 6, 384)):
+        write = writers(n_layers, n_heads, d_model, n_tokens)
+        speeds = {name: [] for name in write}
+        for _ in range(repeats):
+            for name, speed in speeds.items():
+                started = time.process_time()
+                write[name]()
+                speed.append(n_tokens / (time.process_time() - started))
+        for name, speed in speeds.items():
+            print(f"{n_layers} layers of {d_model}  {name:20}  {_range(speed, 0)}", flush=True)
+
+
 # ---------------------------------------------------------------- the commands
 
 
@@ -293,6 +436,16 @@ def _spread(times: list[float]) -> str:
     return f"{statistics.median(times):.0f} ({max(times):.0f})" if times else "–"
 
 
+def recipe(options: argparse.Namespace) -> None:
+    from transformer_lab.data import load_corpus
+    from transformer_lab.race import race
+
+    torch.set_num_threads(1)
+    for name in options.text:
+        shape = dict(d_model=options.d_model, context_length=options.context_length)
+        race(load_corpus(name), options.seeds, options.steps, options.quick, **shape)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m transformer_lab.benchmarks", description="Measure, and print.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -301,8 +454,29 @@ def main(arguments: list[str] | None = None) -> None:
     command = commands.add_parser("dashboard", help="what a step of training costs with the dashboard and without")
     command.add_argument("--steps", type=int, default=800, help="of each run [800, as in lesson 09]")
     command.add_argument("--repeats", type=int, default=3, help="runs of each kind [3]")
+    command = commands.add_parser("gpu", help="seconds to a held-out loss, and how much of a GPU is made use of")
+    command.add_argument("--corpus", default="shakespeare", help="python, shakespeare, or a text's path [shakespeare]")
+    command.add_argument("--goal", type=float, default=1.47, help="held-out loss in nats a character [1.47]")
+    command.add_argument("--steps", type=int, default=3000, help="of the run to that goal [3000]")
+    command.add_argument("--tiny", action="store_true", help="small models, on any device: a try of the command")
+    command = commands.add_parser("recipe", help="the fast training recipe against the one that everybody knows")
+    command.add_argument("--text", nargs="+", default=["python"], help="python, shakespeare, or files' paths [python]")
+    command.add_argument("--d-model", type=int, default=128, help="width of both models [128]")
+    command.add_argument("--context-length", type=int, default=64, help="characters that they see at once [64]")
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
+    command.add_argument("--steps", type=int, help="of the recipe [what TrainingConfig.fast says]")
+    command.add_argument("--quick", action="store_true", help="a fiftieth of all steps: shows only that it runs")
+    command = commands.add_parser("generation", help="tokens a second that a GPT writes")
+    command.add_argument("--tokens", type=int, default=255, help="to write, all within the context [255]")
+    command.add_argument("--repeats", type=int, default=3, help="of each [3]")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "gpu":
+            return gpu(options.corpus, options.goal, options.steps, options.tiny)
+        if options.command == "recipe":
+            return recipe(options)
+        if options.command == "generation":
+            return generation(options.tokens, options.repeats)
         if options.command == "dashboard":
             if min(options.steps, options.repeats) < 1:
                 parser.error("--steps and --repeats must be at least 1")
@@ -310,7 +484,7 @@ def main(arguments: list[str] | None = None) -> None:
             return in_a_kernel(code)
         with chromium() as browser:
             widgets(browser, options.tokens)
-    except (NoBrowser, NoKernel) as error:
+    except (NoBrowser, NoGPU, NoKernel, OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 

@@ -371,9 +371,14 @@ def random_windows(
 ) -> tuple[Int[Tensor, "batch context"], Int[Tensor, "batch context"]]:
     """Windows from random places, and their targets: the same windows one token later."""
     _check_length(ids, context_length)
-    starts = torch.randint(len(ids) - context_length, (batch_size, 1))
-    index = (starts + torch.arange(context_length)).to(ids.device)  # (batch, context)
+    starts = to_device(torch.randint(len(ids) - context_length, (batch_size, 1)), ids.device)
+    index = starts + torch.arange(context_length, device=ids.device)  # (batch, context)
     return ids[index], ids[index + 1]
+
+
+def to_device(t: Tensor, device: torch.device) -> Tensor:
+    """Without waiting for a GPU: from pinned memory it copies when its turn comes, while the CPU goes on."""
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t.to(device)
 
 
 def consecutive_windows(

@@ -30,9 +30,12 @@ class GPTConfig:
     dropout: float = 0.0
     tie_weights: bool = True  # the output layer reuses the token embedding
     bias: bool = True
+    ngrams: int = 1  # also embed the last 2 … ngrams tokens together; 1: each token by itself
+    ngram_rows: int = 4096  # of the table of each length
+    embedding_norm: bool = False  # a norm on the embeddings, before the first block
 
     def __post_init__(self):
-        check_shape(self, "vocab_size", "context_length", "d_model", "n_layers", "n_heads")
+        check_shape(self, "vocab_size", "context_length", "d_model", "n_layers", "n_heads", "ngrams", "ngram_rows")
 
     @classmethod
     def cpu(cls, vocab_size: int) -> "GPTConfig":
@@ -47,6 +50,13 @@ class GPTConfig:
                    positions="rotary", activation="relu2", bias=False, dropout=0.2)  # fmt: skip
 
     @classmethod
+    def fast(cls, vocab_size: int, **changes) -> "GPTConfig":
+        """What learns most in a given time on a CPU. To be trained with `TrainingConfig.fast`."""
+        recipe = dict(positions="rotary", activation="relu2", tie_weights=False, bias=False,
+                      ngrams=5, embedding_norm=True)  # fmt: skip
+        return cls(vocab_size, **recipe | changes)
+
+    @classmethod
     def gpt2(cls, size: str = "small") -> "GPTConfig":
         """GPT-2's four shapes (Radford et al. 2019, table 2); small is the 124 M model."""
         shapes = {"small": (768, 12, 12), "medium": (1024, 24, 16), "large": (1280, 36, 20), "xl": (1600, 48, 25)}
@@ -54,6 +64,33 @@ class GPTConfig:
             raise ValueError(f"size must be one of {', '.join(shapes)}; got {size!r}")
         d_model, n_layers, n_heads = shapes[size]
         return cls(50257, 1024, d_model, n_layers, n_heads, activation="gelu_tanh")
+
+
+class NgramEmbedding(nn.Module):
+    """A vector for the last n tokens together, n = 2 … longest, summed: what often stands there need not be computed.
+
+    There are far more n-grams than rows, so a hash says which row an n-gram uses, and some must share. The rows start
+    at zero. Hash embeddings: Svenstrup et al. 2017; before each byte of a byte model: BLT (Pagnoni et al. 2024),
+    section 3.2.1.
+    """
+
+    def __init__(self, longest: int, n_rows: int, d_model: int):
+        super().__init__()
+        self.longest, self.n_rows = longest, n_rows
+        self.tables = nn.Embedding((longest - 1) * n_rows, d_model)  # one below the other
+        nn.init.zeros_(self.tables.weight)
+
+    def rows(self, ids: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq lengths"]:
+        """The row of each n-gram that ends here. Before the first token, token 0 is taken to stand."""
+        code, rows = ids, []
+        for n in range(1, self.longest):
+            earlier = F.pad(ids, (n, 0))[:, : ids.shape[1]]  # n tokens ago
+            code = (code * 92821 + earlier) % (2**31 - 1)  # small enough that no product overflows
+            rows.append(code % self.n_rows + (n - 1) * self.n_rows)
+        return torch.stack(rows, dim=-1)
+
+    def forward(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+        return self.tables(self.rows(ids)).sum(-2)
 
 
 class GPT(nn.Module):
@@ -67,6 +104,7 @@ class GPT(nn.Module):
         self.config = c = config
         self.token_embedding = nn.Embedding(c.vocab_size, c.d_model)
         self.positions = make_positions(c.positions, c.context_length, c.d_model, c.n_heads)
+        self.embedding_norm = nn.LayerNorm(c.d_model, bias=c.bias) if c.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(
             DecoderBlock(c.d_model, c.n_heads, c.d_ff, c.norm, c.activation, c.dropout, c.bias)
@@ -81,6 +119,8 @@ class GPT(nn.Module):
         for block in self.blocks:  # two additions a block: keep their sum from growing with depth (GPT-2, section 2.3)
             for last in (block.attention.out, block.feed_forward.down):
                 nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * c.n_layers))
+        # After the weights above have been drawn, which are the same with n-grams and without.
+        self.ngrams = NgramEmbedding(c.ngrams, c.ngram_rows, c.d_model) if c.ngrams > 1 else None
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -93,7 +133,10 @@ class GPT(nn.Module):
         """Logits: row t scores every token of the vocabulary as the one that follows ids[:, :t+1]."""
         c = self.config
         check_ids("ids", ids, c.vocab_size, c.context_length)
-        x = self.dropout(self.positions.add_to(self.token_embedding(ids)))  # (batch, seq, d_model)
+        x = self.token_embedding(ids)  # (batch, seq, d_model)
+        if self.ngrams is not None:
+            x = x + self.ngrams(ids)
+        x = self.dropout(self.embedding_norm(self.positions.add_to(x)))
         for block in self.blocks:
             x = block(x, positions=self.positions)
         return self.head(self.final_norm(x))  # (batch, seq, vocab)
@@ -102,10 +145,11 @@ class GPT(nn.Module):
         """Numbers to learn, by part, and their total. A tied head counts with the embedding."""
         groups = {
             "token embedding": [self.token_embedding],
+            "n-grams": [] if self.ngrams is None else [self.ngrams],
             "positions": [self.positions],
             "attention": [block.attention for block in self.blocks],
             "feed-forward": [block.feed_forward for block in self.blocks],
-            "norms": [self.final_norm, *(b.around_attention for b in self.blocks),
+            "norms": [self.embedding_norm, self.final_norm, *(b.around_attention for b in self.blocks),
                       *(b.around_feed_forward for b in self.blocks)],
             "head": [] if self.config.tie_weights else [self.head],
         }  # fmt: skip
