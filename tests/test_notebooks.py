@@ -16,7 +16,6 @@ from transformer_lab.widgets.base import PACKED
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-NUMBERS = [path.stem[:2] for path in NOTEBOOKS]
 LEFT_OUT = {"nbval-ignore-output", "nbval-skip"}
 # What a widget of ours says of itself begins with its class's name, which is its module's in another spelling.
 MODULES = [path.stem.replace("_", "") for path in WIDGETS.glob("*.js") if path.stem != "shared"]
@@ -32,6 +31,16 @@ def cells(path: Path, kind: str | None = None) -> list:
 
 def outputs(path: Path) -> Iterator:
     return (output for cell in cells(path, "code") for output in cell.outputs)
+
+
+def number(path: Path) -> str:
+    """As it stands in the file's name: "02", "09b"."""
+    return path.stem.partition("_")[0]
+
+
+def short_number(path: Path) -> str:
+    """As it stands in the headings: "2", "9b"."""
+    return number(path).lstrip("0") or "0"
 
 
 def prose(path: Path) -> str:
@@ -114,13 +123,12 @@ def test_few_cells_are_left_out_of_the_comparison_each_for_a_reason(path):
 def test_it_has_a_lessons_parts(path):
     text = prose(path)
     headings = re.findall(r"^#+ .*", text, flags=re.MULTILINE)
-    assert re.match(rf"# {path.stem[:2]} · \w+", cells(path)[0].source)
+    assert re.match(rf"# {number(path)} · \w+", cells(path)[0].source)
     assert [heading for heading in headings if heading.startswith("# ")] == headings[:1]
     assert headings[-1] == "## Summary"
     assert ("## What people get wrong" in headings) or path.stem.startswith("00")
-    number = int(path.stem[:2])
-    sections = re.findall(r"^## (\d+)\.(\d+) · ", text, flags=re.MULTILINE)
-    assert sections == [(str(number), str(i + 1)) for i in range(len(sections))] and len(sections) >= 3
+    sections = re.findall(r"^## (\w+)\.(\d+) · ", text, flags=re.MULTILINE)
+    assert sections == [(short_number(path), str(i + 1)) for i in range(len(sections))] and len(sections) >= 3
 
 
 @each_notebook
@@ -128,11 +136,13 @@ def test_its_links_and_lessons_exist(path):
     text = prose(path)
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link and not link.startswith("#")]
     assert [link for link in links if not (path.parent / link.partition("#")[0]).exists()] == []
-    lessons = re.findall(r"\b(?:[Ll]esson|[Nn]otebook)s? (\d\d)(?:(?:, | and | to )(\d\d))*", text)
-    assert {number for match in lessons for number in match if number} <= set(NUMBERS)
+    lessons = re.findall(r"\b(?:[Ll]esson|[Nn]otebook)s? (\d\d[a-z]?)(?:(?:, | and | to )(\d\d[a-z]?))*", text)
+    assert {name for match in lessons for name in match if name} <= set(map(number, NOTEBOOKS))
 
 
-@pytest.mark.parametrize("path, following", [*zip(NOTEBOOKS, NOTEBOOKS[1:], strict=False)], ids=NUMBERS[:-1])
+@pytest.mark.parametrize(
+    "path, following", [*zip(NOTEBOOKS, NOTEBOOKS[1:], strict=False)], ids=map(number, NOTEBOOKS[:-1])
+)
 def test_it_leads_to_the_next_lesson(path, following):
     assert re.findall(r"\((\w+\.ipynb)\)", cells(path, "markdown")[-1].source)[-1:] == [following.name]
 
@@ -141,9 +151,9 @@ def test_it_leads_to_the_next_lesson(path, following):
 def test_its_exercises_are_announced_and_checked(path):
     names = exercises(path)
     assert 2 <= len(names) <= 8
-    announced = re.findall(r"\*\*Exercise (\d+)\.(\d+) · .+?\*\* \((\w+), (\d+) minutes\)", prose(path))
-    assert [(int(n), int(k), difficulty, int(minutes)) for n, k, difficulty, minutes in announced] == [
-        (int(path.stem[:2]), i + 1, EXERCISES[name].difficulty, EXERCISES[name].minutes) for i, name in enumerate(names)
+    announced = re.findall(r"\*\*Exercise (\w+)\.(\d+) · .+?\*\* \((\w+), (\d+) minutes\)", prose(path))
+    assert [(n, int(k), difficulty, int(minutes)) for n, k, difficulty, minutes in announced] == [
+        (short_number(path), i + 1, EXERCISES[name].difficulty, EXERCISES[name].minutes) for i, name in enumerate(names)
     ]
     code = [cell.source for cell in cells(path, "code")]
     checks = [following for source, following in zip(code, code[1:], strict=False) if "# your code here" in source]
@@ -152,7 +162,7 @@ def test_its_exercises_are_announced_and_checked(path):
 
 @each_notebook
 def test_its_exercises_are_those_of_its_catalogue(path):
-    catalogue = import_module(f"transformer_lab.exercises.lesson_{path.stem[:2]}").EXERCISES
+    catalogue = import_module(f"transformer_lab.exercises.lesson_{number(path)}").EXERCISES
     assert exercises(path) == [exercise.name for exercise in catalogue]
 
 

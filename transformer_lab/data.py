@@ -237,7 +237,7 @@ def number_lists(
 ) -> Pairs:
     """Lists of random numbers below 100, n of each length: "seven , twenty four", "sieben , vier und zwanzig".
 
-    Sentences that grow while their parts stay equally hard: what gets worse with the length is due to the length.
+    Sentences that grow while their parts stay equally hard.
     Equal lists count once, so of the shortest there are fewer.
     """
     draw = random.Random(0)

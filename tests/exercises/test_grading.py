@@ -323,4 +323,4 @@ def test_only_an_exercises_cell_defines_its_function(path):
         if "# your code here" in cell.source or DEMONSTRATION in cell.metadata.get("tags", ()):
             continue
         defined = {node.name for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)}
-        assert not defined & set(EXERCISES_OF[path.stem[:2]]), json.dumps(cell.source)
+        assert not defined & set(EXERCISES_OF[path.stem.partition("_")[0]]), json.dumps(cell.source)

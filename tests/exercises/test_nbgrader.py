@@ -35,7 +35,7 @@ def test_each_exercise_and_its_check_are_marked(path):
     notebook = nbformat.read(path, as_version=4)
     annotate(notebook)
     marked = {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
-    names = EXERCISES_OF[path.stem[:2]]
+    names = EXERCISES_OF[path.stem.partition("_")[0]]
     assert list(marked) == [grade_id for name in names for grade_id in (name, f"check-{name}")]
     for name in names:
         solution, check = marked[name], marked[f"check-{name}"]

@@ -33,7 +33,7 @@ PACKAGE = Path(__file__).parents[1]
 # A cell with this tag redefines an exercise to show something; what it defines is nobody's answer.
 DEMONSTRATION = "demonstration"
 EXERCISES_OF: dict[str, list[str]] = {
-    lesson.__name__[-2:]: [exercise.name for exercise in lesson.EXERCISES] for lesson in LESSONS
+    lesson.__name__.rpartition("_")[2]: [exercise.name for exercise in lesson.EXERCISES] for lesson in LESSONS
 }
 
 
