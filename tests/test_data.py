@@ -358,7 +358,7 @@ def pairs_of(*train: tuple[str, str], separator: str = " ") -> data.Pairs:
 def test_the_vocabulary_holds_both_sides_of_what_is_learnt_from():
     vocabulary = data.Vocabulary.train(pairs_of(("b a", "c"), ("a", "d c")))
     assert vocabulary.tokens[3:] == ["a", "b", "c", "d"] and vocabulary.vocab_size == 7
-    assert vocabulary.encode("b a d") == [4, 3, 6]
+    assert vocabulary.encode("b a d") == [4, 3, 6] and vocabulary.encode("") == []
     with pytest.raises(ValueError, match="text holds 'unseen', which was not there to learn from: 'a unseen word'"):
         vocabulary.encode("a unseen word")
     shared = data.Vocabulary.train(pairs_of(("a", "b")), pairs_of(("a", "c")))

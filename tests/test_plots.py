@@ -349,3 +349,6 @@ def test_the_residual_diagram_can_link_the_end_of_one_stream_to_a_box_of_another
     assert arrow.xy2 == box.get_position() and arrow.axesA is figure.axes[0] and arrow.axesB is figure.axes[1]
     assert "an arrow from the end of encoder to cross-attention" in figure.description
     assert "arrow" not in plots.residual_diagram(steps).description
+    for wrong in (("encoder", "attention?"), ("stranger", "cross-attention")):
+        with pytest.raises(ValueError, match="link must name one of the panels and a box"):
+            plots.residual_diagram(steps, link=wrong)

@@ -317,6 +317,8 @@ class Vocabulary:
 
 
 def split_tokens(text: str, separator: str) -> list[str]:
+    if not text:
+        return []
     return text.split(separator) if separator else list(text)
 
 

@@ -51,7 +51,7 @@ class GPTConfig:
 
     @classmethod
     def fast(cls, vocab_size: int, **changes) -> "GPTConfig":
-        """What learns most in a given time on a CPU. To be trained with `TrainingConfig.fast`."""
+        """The recipe that race.py races against the usual one. To be trained with `TrainingConfig.fast`."""
         recipe = dict(positions="rotary", activation="relu2", tie_weights=False, bias=False,
                       ngrams=5, embedding_norm=True)  # fmt: skip
         return cls(vocab_size, **recipe | changes)

@@ -8,10 +8,7 @@ from torch import nn
 # What the tensor cores can do at best: FLOP/s in bfloat16, dense. From NVIDIA's data sheet of each card; where a sheet
 # gives the figure for two-to-four sparsity (all but those of the A100 and the T4), half of it.
 PEAK_FLOPS = {
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
     "H100": 989e12,  # H100 Tensor Core GPU data sheet, SXM
-    "H200 NVL": 835e12,
     "H200": 989e12,  # H200 Tensor Core GPU data sheet, SXM
     "A100": 312e12,  # A100 Tensor Core GPU data sheet, PCIe and SXM
     "L4": 121e12,  # L4 Tensor Core GPU data sheet
@@ -47,11 +44,12 @@ def describe(device: torch.device) -> str:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """FLOP/s of the device at best, if PEAK_FLOPS knows the card."""
+    """FLOP/s of the device at best, if PEAK_FLOPS knows the card. The PCIe and NVL forms of the H100 and
+    H200 are slower, and not in it."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((flops for card, flops in PEAK_FLOPS.items() if re.search(rf"\b{card}\b", name)), None)
+    return next((flops for card, flops in PEAK_FLOPS.items() if re.search(rf"\b{card}\b(?! (PCIe|NVL))", name)), None)
 
 
 def training_flops(model: nn.Module) -> float:

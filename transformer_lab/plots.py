@@ -510,7 +510,10 @@ def residual_diagram(
     A step is (boxes on a branch that leaves the stream and is added back, boxes on the stream after the sum).
     link: (title, box): an arrow leads from the end of that panel's stream to the box, in another panel.
     """
-    names = dict.fromkeys(name for steps in panels.values() for branch, after in steps for name in (*branch, *after))
+    boxes_of = {title: [name for step in steps for part in step for name in part] for title, steps in panels.items()}
+    if link is not None and not (link[0] in panels and any(link[1] in boxes_of[title] for title in panels)):
+        raise ValueError(f"link must name one of the panels and a box, of {boxes_of}; got {link}")
+    names = dict.fromkeys(name for boxes in boxes_of.values() for name in boxes)
     colours = dict(zip(names, COLOURS, strict=False))
     height = max(sum(len(branch) + len(after) + 1 for branch, after in steps) for steps in panels.values())
     figure, axes = new_figure(1, len(panels), width=3.6, height=0.58 * height + 1.2)
