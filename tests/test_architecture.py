@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transformer_lab"
 ORDER = (
     "files attention positions blocks transformer gpt recurrent tokenizers data generation plots hardware distributed "
-    "training race probe widgets export benchmarks exercises"
+    "training race card probe widgets export benchmarks exercises"
 ).split()
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
 

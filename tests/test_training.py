@@ -629,6 +629,8 @@ def test_the_command_writes_everything_it_is_asked_for(text_file, tmp_path, caps
     bits = data.bits_per_character(evaluate(checkpoint, ids), 1.0)
     assert record["held_out_bits_per_character"] == pytest.approx(bits, abs=6e-4)
     assert record["held_out_characters"] == len(held_out)
+    assert record["losses"].keys() == {"3"}
+    assert float(record["losses"]["3"].split()[-1]) == pytest.approx(bits, abs=6e-4)  # all windows there are
     assert (record["seed"], record["steps"], record["device"]) == (7, 3, "cpu")
     assert record["parameters"] == checkpoint.parameter_count()["total"]
     assert record["command"] == (  # where the files went says nothing about the model

@@ -572,6 +572,7 @@ def _run(given: dict, device: torch.device) -> None:
             "seed": training.seed,
             "held_out_bits_per_character": round(bits, 3),
             "held_out_characters": len(corpus.held_out),
+            "losses": _losses(history, characters_per_token),
             "parameters": model.parameter_count()["total"],
             "steps": len(history.train_loss),
             "seconds": round(history.seconds),
@@ -580,6 +581,18 @@ def _run(given: dict, device: torch.device) -> None:
             "date": date.today().isoformat(),
         }
         export(given["export"], model, tokenizer, record)
+
+
+def _losses(history: History, characters_per_token: float) -> dict[str, str]:
+    """By step, in bits per character: the mean training loss since the last measurement, and the held-out loss, which
+    is measured on `evaluation_windows` windows alone."""
+    starts = [0, *history.evaluation_steps]
+    losses = {}
+    for start, step, held_out in zip(starts, history.evaluation_steps, history.held_out_loss):
+        part = history.train_loss[start:step]
+        bits = (data.bits_per_character(loss, characters_per_token) for loss in (sum(part) / len(part), held_out))
+        losses[str(step)] = "training {:.3f}, held out {:.3f}".format(*bits)
+    return losses
 
 
 def _command_line(given: dict) -> str:
