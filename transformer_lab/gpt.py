@@ -104,6 +104,7 @@ class GPT(nn.Module):
         self.config = c = config
         self.token_embedding = nn.Embedding(c.vocab_size, c.d_model)
         self.positions = make_positions(c.positions, c.context_length, c.d_model, c.n_heads)
+        # The "stable embedding layer" of Dettmers et al. 2022.
         self.embedding_norm = nn.LayerNorm(c.d_model, bias=c.bias) if c.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(

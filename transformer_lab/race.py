@@ -34,7 +34,7 @@ LADDER = [
     ("rotary positions", dict(positions="rotary"), {}),
     ("a higher rate", {}, dict(learning_rate=3e-3)),
     ("a norm on the embeddings", dict(embedding_norm=True), {}),
-    ("a still higher one for embeddings and head", {}, dict(embedding_learning_rate=0.01 / 3e-3)),
+    ("a still higher rate for embeddings and head", {}, dict(embedding_learning_rate=0.01 / 3e-3)),
     ("a shorter memory for Adam", {}, dict(beta1=0.8, beta2=0.95)),
     ("more and smaller steps", {}, dict(steps=200, batch_size=8)),
     ("short windows first", {}, dict(short_context=0.8)),

@@ -158,7 +158,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Adam
 def random_batch(model: nn.Module, examples: Examples, batch_size: int, short: bool = False) -> tuple[Tensor, ...]:
     """Inputs and answers: windows from random places of a text, or random rows.
 
-    short: windows of half the length, and twice as many.
+    short: windows of half the length, and twice as many, for the beginning (staged training: Press et al. 2021).
     """
     if isinstance(examples, Tensor):
         context_length = model.config.context_length
