@@ -41,7 +41,7 @@ def _flops_probes() -> dict[str, tuple]:
         "no weight, 1 layer of width 2, a context of 3": (0, 1, 2, 3),
         "no weight, 5 layers of width 2, a context of 3": (0, 5, 2, 3),
         "100 weights, 5 layers of width 2, a context of 3": (100, 5, 2, 3),
-        "the yardstick: 800,512 weights, 4 layers of width 128, a context of 64": (800_512, 4, 128, 64),
+        "the yardstick: 799,232 weights, 4 layers of width 128, a context of 64": (799_232, 4, 128, 64),
         "GPT-2 small": (123_532_032, 12, 768, 1024),
     }
 
@@ -55,7 +55,7 @@ def _ngram_probes() -> dict[str, tuple]:
         "fewer tokens than the longest n-gram": (torch.tensor([[5, 6]]), 4, 10),
         "two sentences of three tokens": (torch.tensor([[1, 2, 3], [4, 5, 6]]), 2, 50),
         "large ids": (random_ids(50257, 1, 6), 3, 4096),
-        "three sentences of nine tokens, up to 5 tokens together": (random_ids(110, 3, 9, seed=1), 5, 4096),
+        "three sentences of nine tokens, up to 5 tokens together": (random_ids(110, 3, 9, seed=1), 5, 1000),
         "more sentences than tokens": (random_ids(110, 6, 4, seed=2), 3, 97),
     }
 
@@ -270,7 +270,7 @@ EXERCISES = [
             Mistake(
                 "no-row-number",
                 "The code itself is no row: it exceeds the table. Take it modulo n_rows.",
-                {"code % n_rows": "code"},
+                {"code % n_rows + (n - 1) * n_rows": "code"},
             ),
             Mistake(
                 "row-carried-on",
