@@ -87,6 +87,12 @@ def moved_by_index(ids, k):
     return ids[:, at]  # negative places count from the end
 
 
+def rolled_with_one_zero(ids, k):
+    moved = ids.roll(k, 1)
+    moved[:, 0] = 0
+    return moved
+
+
 # ---------------------------------------------------------------- windows
 
 
@@ -146,8 +152,9 @@ WRONG = {
         "forward-only": [flops(2, 4)],
         "backward-counted-once": [flops(4, 8)],
         "one-operation-a-weight": [flops(3, 6)],
+        "weights-forward-only": [flops(2, 12)],
         "attention-forward-only": [flops(6, 4)],
-        "backward-only": [flops(6, 8)],
+        "attention-backward-only": [flops(6, 8)],
         "attention-forgotten": [flops(6, 0)],
         "one-product-only": [flops(6, 6)],
         "one-layer-only": [lambda n, layers, d, t: 6 * n + 12 * d * t],
@@ -170,6 +177,9 @@ WRONG = {
         ],
         "along-the-batch": [rows_with(lambda ids, k: F.pad(ids.T, (k, 0))[:, : len(ids)].T)],
         "neighbour-skipped": [rows_with(lambda ids, k: F.pad(ids, (k + 1, 0))[:, : ids.shape[1]])],
+        "always-the-neighbour": [rows_with(lambda ids, k: F.pad(ids, (1, 0))[:, :-1])],
+        "one-zero-only": [rows_with(rolled_with_one_zero)],
+        "two-tables-too-far": [rows_with(row=lambda code, k, n_rows, longest: code % n_rows + (k + 1) * n_rows)],
         "window-one-short": [rows_with(lambda ids, k: F.pad(ids, (k - 1, 0))[:, : ids.shape[1]])],
         "skips-what-lies-between": [lambda ids, longest, n_rows: rows_by_loop(ids, longest, n_rows, carry=False)],
         "order-ignored": [rows_with(mix=lambda code, earlier: code + earlier)],
@@ -194,6 +204,7 @@ WRONG = {
         "second-half-dropped": [halved(lambda x, half: x[:, :half])],
         "first-half-dropped": [halved(lambda x, half: x[:, -half:])],
         "every-other-token": [halved(lambda x, half: torch.stack([x[:, ::2], x[:, 1::2]], 1).flatten(0, 1))],
+        "windows-mixed": [halved(lambda x, half: x.T.reshape(-1, half))],
         "all-first-halves-first": [halved(lambda x, half: torch.cat([x[:, :half], x[:, half:]]))],
         "targets-in-another-order": [lambda x, y: (halve_by_loop(x, y)[0], torch.cat(y.chunk(2, 1)))],
         "targets-not-cut": [lambda x, y: (halve_by_chunk(x, y)[0], y)],

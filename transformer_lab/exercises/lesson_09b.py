@@ -110,10 +110,16 @@ EXERCISES = [
                 {"return 6": "return 3"},
             ),
             Mistake(
-                "backward-only",
-                "4 a weight for the backward pass, and without the forward pass for attention: 6 N is right, but "
-                "attention's share is that of the forward or the backward pass alone.",
+                "attention-backward-only",
+                "Attention's products are counted for the backward pass alone, 8 · layers · d_model · context. The "
+                "forward pass, half as much again, belongs to it.",
                 {"return 6 * (n_weights + n_layers * attention)": "return 6 * n_weights + 4 * n_layers * attention"},
+            ),
+            Mistake(
+                "weights-forward-only",
+                "The weights are counted for the forward pass alone, attention for both. A weight needs 2 forward and 4 "
+                "backward.",
+                {"return 6 * (n_weights + n_layers * attention)": "return 2 * n_weights + 6 * n_layers * attention"},
             ),
             Mistake(
                 "attention-forward-only",
@@ -233,6 +239,17 @@ EXERCISES = [
                 {"F.pad(ids, (n, 0))": "F.pad(ids, (n + 1, 0))"},
             ),
             Mistake(
+                "always-the-neighbour",
+                "The token just before is taken again and again. For the k-th step go k places back.",
+                {"F.pad(ids, (n, 0))": "F.pad(ids, (1, 0))"},
+            ),
+            Mistake(
+                "one-zero-only",
+                "Only the very first place has a 0 before it; at the next ones the end of the sentence comes round. "
+                "That is the future: k places need a 0.",
+                {"F.pad(ids, (n, 0))[:, : ids.shape[1]]": "torch.cat([0 * ids[:, :1], ids.roll(n, 1)[:, 1:]], 1)"},
+            ),
+            Mistake(
                 "skips-what-lies-between",
                 "Each row depends on two tokens only, this one and the one n places back. Carry the code on, so that "
                 "those between count too.",
@@ -262,6 +279,12 @@ EXERCISES = [
                 {"(n - 1) * n_rows": "n * n_rows"},
             ),
             Mistake(
+                "two-tables-too-far",
+                "The rows begin two tables too late: for the length n, counted from 2, n · n_rows was added, not "
+                "(n − 2) · n_rows.",
+                {"(n - 1) * n_rows": "(n + 1) * n_rows"},
+            ),
+            Mistake(
                 "rows-interleaved",
                 "The lengths are interleaved, pair, triple, … , pair, triple, …. Put one table below the other: "
                 "code % n_rows + (n − 2) · n_rows.",
@@ -285,7 +308,7 @@ EXERCISES = [
             ),
             Mistake(
                 "power-of-two",
-                "The code is taken modulo 2³¹, not 2³¹ − 1. A prime that is no power of 2 spreads better.",
+                "The code is taken modulo 2³¹, not 2³¹ − 1. The rows are others than those asked for.",
                 {"2**31 - 1": "2**31"},
             ),
             Mistake(
@@ -358,6 +381,15 @@ EXERCISES = [
                 {
                     "inputs.reshape(-1, half), targets.reshape(-1, half)": "*(x.unflatten(1, (half, 2)).mT"
                     ".reshape(-1, half) for x in (inputs, targets)),"
+                },
+            ),
+            Mistake(
+                "windows-mixed",
+                "A row holds tokens of different windows, for the axes were swapped before cutting. `reshape` alone "
+                "is enough.",
+                {
+                    "inputs.reshape(-1, half), targets.reshape(-1, half)": "inputs.T.reshape(-1, half), "
+                    "targets.T.reshape(-1, half)"
                 },
             ),
             Mistake(
