@@ -188,6 +188,7 @@ WRONG = {
         "one-table-too-far": [rows_with(row=lambda code, k, n_rows, longest: k * n_rows + code % n_rows)],
         "rows-interleaved": [rows_with(row=lambda code, k, n_rows, longest: (code % n_rows) * (longest - 1) + (k - 1))],
         "no-row-number": [rows_with(row=lambda code, k, n_rows, longest: code)],
+        "code-not-reduced": [rows_with(row=lambda code, k, n_rows, longest: code + (k - 1) * n_rows)],
         "power-of-two": [lambda ids, longest, n_rows: rows_by_loop(ids, longest, n_rows, prime=2**31)],
         "only-longest": [lambda ids, longest, n_rows: rows_by_unfold(ids, longest, n_rows)[..., -1:]],
         "longest-first": [lambda ids, longest, n_rows: rows_by_cat(ids, longest, n_rows).flip(-1)],

@@ -52,6 +52,7 @@ def _ngram_probes() -> dict[str, tuple]:
         "the same two the other way round": (torch.tensor([[2, 1]]), 2, 10),
         "three tokens, pairs, 1,000 rows": (torch.tensor([[3, 1, 2]]), 2, 1000),
         "four tokens, up to triples": (torch.tensor([[1, 2, 3, 4]]), 3, 10),
+        "two tokens 0 in front": (torch.tensor([[0, 0, 1, 2]]), 3, 4096),
         "fewer tokens than the longest n-gram": (torch.tensor([[5, 6]]), 4, 10),
         "two sentences of three tokens": (torch.tensor([[1, 2, 3], [4, 5, 6]]), 2, 50),
         "large ids": (random_ids(50257, 1, 6), 3, 4096),
@@ -292,8 +293,14 @@ EXERCISES = [
             ),
             Mistake(
                 "no-row-number",
-                "The code itself is no row: it exceeds the table. Take it modulo n_rows.",
+                "The code itself is no row: it exceeds the table. Take it modulo n_rows, and add the start of the length's table.",
                 {"code % n_rows + (n - 1) * n_rows": "code"},
+            ),
+            Mistake(
+                "code-not-reduced",
+                "The start of the table is added to the code itself, and that exceeds every table. Take the code modulo "
+                "n_rows first.",
+                {"code % n_rows": "code"},
             ),
             Mistake(
                 "row-carried-on",
