@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from transformer_lab.files import read_safetensors, write_safetensors
-from transformer_lab.gpt import GPT, GPTConfig, NgramEmbedding, gpt2_weights, next_token_loss
+from transformer_lab.gpt import GPT, GPTConfig, NgramEmbedding, gpt2_weights, next_token_loss, ngram_rows
 from transformer_lab.positions import SCHEMES
 
 NORMS = ("pre", "post")
@@ -126,7 +126,7 @@ def rows_by_hand(ids: list[int], longest: int, n_rows: int) -> list[list[int]]:
 @pytest.mark.parametrize("length", [1, 3, 9])  # shorter and longer than the longest n-gram
 def test_each_ngram_has_the_row_that_its_hash_says(longest, length):
     ids = torch.randint(50257, (2, length))
-    rows = NgramEmbedding(longest, 7, 4).rows(ids)
+    rows = ngram_rows(ids, longest, 7)
     assert rows.tolist() == [rows_by_hand(sentence, longest, 7) for sentence in ids.tolist()]
 
 
@@ -138,7 +138,7 @@ def test_the_vectors_of_the_ngrams_are_summed(randomised):
 
 def test_few_ngrams_share_a_row_where_there_are_rows_enough():
     pairs = torch.cartesian_prod(torch.arange(64), torch.arange(64))
-    rows = NgramEmbedding(2, 4096, 1).rows(pairs)[:, 1]
+    rows = ngram_rows(pairs, 2, 4096)[:, 1]
     assert len(rows.unique()) > 0.6 * 4096  # as many as if drawn at random: 1 - 1/e
 
 

@@ -80,17 +80,21 @@ class NgramEmbedding(nn.Module):
         self.tables = nn.Embedding((longest - 1) * n_rows, d_model)  # one below the other
         nn.init.zeros_(self.tables.weight)
 
-    def rows(self, ids: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq lengths"]:
-        """The row of each n-gram that ends here. Before the first token, token 0 is taken to stand."""
-        code, rows = ids, []
-        for n in range(1, self.longest):
-            earlier = F.pad(ids, (n, 0))[:, : ids.shape[1]]  # n tokens ago
-            code = (code * 92821 + earlier) % (2**31 - 1)  # small enough that no product overflows
-            rows.append(code % self.n_rows + (n - 1) * self.n_rows)
-        return torch.stack(rows, dim=-1)
-
     def forward(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        return self.tables(self.rows(ids)).sum(-2)
+        return self.tables(ngram_rows(ids, self.longest, self.n_rows)).sum(-2)
+
+
+def ngram_rows(ids: Int[Tensor, "batch seq"], longest: int, n_rows: int) -> Int[Tensor, "batch seq lengths"]:
+    """The row of each n-gram that ends here, n = 2 … longest, n_rows for each n, one n below the other.
+
+    Before the first token, token 0 is taken to stand.
+    """
+    code, rows = ids, []
+    for n in range(1, longest):
+        earlier = F.pad(ids, (n, 0))[:, : ids.shape[1]]  # n tokens ago
+        code = (code * 92821 + earlier) % (2**31 - 1)  # small enough that no product overflows
+        rows.append(code % n_rows + (n - 1) * n_rows)
+    return torch.stack(rows, dim=-1)
 
 
 class GPT(nn.Module):

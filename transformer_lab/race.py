@@ -89,6 +89,7 @@ def run(
     train_ids: Int[Tensor, "train"],
     held_out_ids: Int[Tensor, "held_out"],
     n_measurements: int = 1,
+    n_windows: int = N_WINDOWS,
 ) -> tuple[GPT, list[Point]]:
     """Train from the seed on; the model and `n_measurements` points, evenly spaced, the last at the end."""
     torch.manual_seed(training.seed)
@@ -100,7 +101,7 @@ def run(
         if step in when:
             cpu += time.process_time() - started
             tokens = step * training.batch_size * training.accumulate * config.context_length
-            points.append(Point(step, tokens, cpu, evaluate(model, held_out_ids, N_WINDOWS)))
+            points.append(Point(step, tokens, cpu, evaluate(model, held_out_ids, n_windows)))
             started = time.process_time()  # what measuring took does not count
 
     # `train` measures too, at its end: a single window, of the text to learn from.

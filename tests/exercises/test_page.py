@@ -32,6 +32,7 @@ CLAIMS = {
     "05": "pre-norm-called-post-norm",
     "08": "gpt-is-encoder-decoder lstm-called-transformer",
     "09": "must-finetune-to-generate transformer-poorly-parallel",
+    "09b": "lower-loss-per-step more-parameters-are-slower compile-always-pays busy-is-mfu tuned-on-the-test",
 }
 
 
