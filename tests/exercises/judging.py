@@ -15,7 +15,7 @@ from importlib import import_module
 from transformer_lab.exercises import LESSONS, Exercise
 from transformer_lab.exercises.checking import MISTAKE_TOLERANCE, Outcome, _try
 
-NUMBERS = [lesson.__name__[-2:] for lesson in LESSONS]
+NUMBERS = [lesson.__name__.rpartition("_")[2] for lesson in LESSONS]
 ANSWERS = [import_module(f"tests.exercises.answers_{number}") for number in NUMBERS]
 RIGHT, WRONG, UNKNOWN, FRESH = (
     {name: answers for module in ANSWERS for name, answers in getattr(module, kind).items()}

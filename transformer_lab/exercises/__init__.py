@@ -25,6 +25,7 @@ from transformer_lab.exercises import (
     lesson_06,
     lesson_08,
     lesson_09,
+    lesson_09c,
 )
 from transformer_lab.exercises.catalogue import Exercise, Mistake
 from transformer_lab.exercises.checking import run
@@ -33,7 +34,18 @@ from transformer_lab.exercises.verdict import Verdict
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "Verdict", "check", "consequences", "hint", "solution"]
 
-LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_08, lesson_09)
+LESSONS = (
+    lesson_00,
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+    lesson_08,
+    lesson_09,
+    lesson_09c,
+)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 
 _hints_given: Counter = Counter()
