@@ -250,7 +250,8 @@ def holdings(ranks: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         _draw_mask(
             above, weights, name, row_label="layer" if first else "", column_label="part of each layer's weights"
         )
-        _draw_mask(below, batch[None], rows=[""], column_label="example of the batch")
+        _draw_mask(below, batch[None], column_label="example of the batch")
+        below.set_yticks([])
     _explain_masks(figure, ("held here", "elsewhere"))
     figure.description = "who holds what: " + "; ".join(
         f"{name}, {int(weights.sum())} of {weights.numel()} parts of the weights "
