@@ -153,6 +153,26 @@ EXERCISES = [
                 {"n_examples.sum()": "(len(n_examples) * n_examples[0])"},
             ),
             Mistake(
+                "largest-share-counts-as-one",
+                "The weights are the shares divided by the largest one, so together they are more than 1. Divide by the "
+                "sum of all shares.",
+                {"n_examples.sum()": "n_examples.max()"},
+            ),
+            Mistake(
+                "whole-number-division",
+                "The shares are divided with `//`, which rounds down: every rank that has not all of the examples gets "
+                "the weight 0. Use `/`.",
+                {"n * gradient": "n // n_examples.sum() * gradient", " / n_examples.sum()": ""},
+            ),
+            Mistake(
+                "two-ranks-only",
+                "Only the first two ranks are used. There may be any number of them.",
+                {
+                    "zip(n_examples, gradients)": "zip(n_examples[:2], gradients)",
+                    "n_examples.sum()": "n_examples[:2].sum()",
+                },
+            ),
+            Mistake(
                 "softmax-of-counts",
                 "The weights are a softmax of the numbers of examples, so a few more examples mean many times the "
                 "weight. A share is a number of examples divided by all of them.",
@@ -304,6 +324,17 @@ EXERCISES = [
                 {"torch.stack(parts)": "sum(parts)"},
             ),
             Mistake(
+                "mean-of-parts",
+                "The mean over the ranks comes back. Gradients of equal shares are averaged; these parts will be "
+                "added, and not by this function: return all of them.",
+                {"torch.stack(parts)": "torch.stack(parts).mean(0)"},
+            ),
+            Mistake(
+                "tokens-first",
+                "The ranks stand on the second axis. Stack on a new first one: (n_ranks, tokens, d_model).",
+                {"torch.stack(parts)": "torch.stack(parts, dim=1)"},
+            ),
+            Mistake(
                 "side-by-side",
                 "The ranks' parts stand side by side, as if each had some of the output's columns. Each has a part of "
                 "the sum of every column. Stack them on a new first axis.",
@@ -360,6 +391,24 @@ EXERCISES = [
                 "The slope itself comes back. The loss falls, so the slope is negative; the exponent is what stands "
                 "after the minus: −slope.",
                 {"-slope": "slope"},
+            ),
+            Mistake(
+                "absolute-slope",
+                "The exponent is never negative. It is −slope, whatever its sign: where a loss rises, the exponent is "
+                "below 0.",
+                {"float(-slope)": "abs(float(slope))"},
+            ),
+            Mistake(
+                "exponent-inverted",
+                "The exponent is 1 / (−slope). The slope says by how much the log of the loss changes for one unit of "
+                "the log of the compute: the exponent is −slope itself.",
+                {"float(-slope)": "float(-1 / slope)"},
+            ),
+            Mistake(
+                "first-loss-as-scale",
+                "The scale is the first loss. That would be the loss at a compute of 1, if it stood first; take "
+                "exp(intercept).",
+                {"math.exp(intercept)": "loss[0]"},
             ),
             Mistake(
                 "intercept-is-a-log",
