@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch
 
@@ -15,6 +16,8 @@ TOKENS = ["the", "dog", "ran"]
 PATTERN = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.2, 0.3, 0.5]])
 LINES = {"one": (range(3), [1.0, 2.0, 4.0]), "two": (torch.arange(3), torch.tensor([3.0, 2.0, 1.0]))}
 STEPS = [(("LayerNorm", "attention"), ()), (("feed-forward",), ("LayerNorm",)), ((), ("head",))]
+HOLDING = torch.tensor([[True, False], [True, False], [False, False]]), torch.tensor([True, False, False, False])
+BOXES = {"stage 0": [("forward", "0", 0, 1), ("backward", "0", 2, 4)], "stage 1": [("forward", "1", 1, 2)]}
 
 # Function → how it is called and what its text form says.
 EXAMPLES = {
@@ -50,6 +53,15 @@ EXAMPLES = {
     plots.truth_table: (
         lambda: plots.truth_table(PATTERN[:2] > 0, ["causal", "full"], TOKENS, meaning=("sees", "not")),
         "Picture of a table of the, dog, ran: causal, sees not not; full, sees sees not",
+    ),
+    plots.holdings: (
+        lambda: plots.holdings({"rank 0": HOLDING, "rank 1": (~HOLDING[0], HOLDING[1])}),
+        "Picture of who holds what: rank 0, 2 of 6 parts of the weights and 1 of 4 examples; "
+        "rank 1, 4 of 6 parts of the weights and 1 of 4 examples",
+    ),
+    plots.time_chart: (
+        lambda: plots.time_chart(BOXES, "seconds", "A bubble"),
+        "Picture of a time chart of forward and backward: stage 0, busy for 3 of 4; stage 1, busy for 1 of 4",
     ),
     plots.mark: (
         lambda: plots.mark(plots.curves(LINES, "steps", "loss"), {"end of warm-up": 1}, {"floor": 1.5}),
@@ -294,6 +306,25 @@ def test_baselines_are_levels_that_bear_their_names():
     assert [line.get_ydata()[0] for line in ax.lines[2:]] == [math.log(12), 2]
     assert [(text.get_text(), text.xy[1]) for text in ax.texts] == [("uniform", math.log(12)), ("bigram", 2)]
     assert ax.get_ylabel() == "loss (bits)"
+
+
+def test_holdings_show_the_weights_above_the_batch_a_column_a_rank():
+    figure = plots.holdings({"rank 0": HOLDING, "rank 1": (~HOLDING[0], ~HOLDING[1])})
+    above, above_too, below, below_too = figure.axes
+    assert drawn_matrix(above).tolist() == HOLDING[0].tolist() and drawn_matrix(below).tolist() == [HOLDING[1].tolist()]
+    assert (drawn_matrix(above_too) != drawn_matrix(above)).all() and (
+        drawn_matrix(below_too) != drawn_matrix(below)
+    ).all()
+    assert [ax.get_title() for ax in figure.axes] == ["rank 0", "rank 1", "", ""]
+
+
+def test_a_time_chart_has_a_box_for_each_piece_of_work_in_its_kinds_colour():
+    figure = plots.time_chart(BOXES)
+    boxes = [(bar.get_paths()[0].get_extents(), bar.get_facecolor()[0]) for bar in figure.axes[0].collections]
+    assert [(box.x0, box.x1, round((box.y0 + box.y1) / 2, 9)) for box, _ in boxes] == [(0, 1, 0), (2, 4, 0), (1, 2, 1)]
+    assert [colour.tolist() for _, colour in boxes] == [list(to_rgba(plots.COLOURS[i])) for i in (0, 1, 0)]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "0", "1"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["forward", "backward"]
 
 
 def test_marks_are_levels_that_bear_their_names():

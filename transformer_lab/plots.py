@@ -225,25 +225,62 @@ def compare_masks(
 
     `labels` names the rows and the columns.
     """
-    colours = (COLOURS[0], "#DDDDDD")
     n_queries, n_keys = masks[0].shape
     figure, axes = new_figure(1, len(masks), width=max(0.4 * n_keys, 1.8) + 0.9, height=0.4 * n_queries + 1.7)
     for ax, mask, title in zip(axes[0], masks, titles, strict=True):
         first = ax is axes[0, 0]
-        draw_matrix(
-            ax, mask, title, tokens, keys or tokens, labels[0] if first else "", labels[1],
-            numbers=False, limits=(0, 1), cmap=ListedColormap(colours[::-1]),
-        )  # fmt: skip
-        ax.set_xticks(np.arange(1, mask.shape[1]) - 0.5, minor=True)
-        ax.set_yticks(np.arange(1, mask.shape[0]) - 0.5, minor=True)
-        ax.grid(which="minor", color="white", linewidth=2)
-        ax.tick_params(which="minor", length=0)
+        _draw_mask(ax, mask, title, tokens, keys or tokens, labels[0] if first else "", labels[1])
+    _explain_masks(figure, meaning)
+    return figure
+
+
+def holdings(ranks: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """What each of several processes has, name → (weights, batch), both boolean, dark where it is there.
+
+    weights: (layers, parts of a layer). batch: (examples,).
+    """
+    weights, batch = next(iter(ranks.values()))
+    n_layers, n_parts = weights.shape
+    figure, axes = new_figure(
+        2, len(ranks), width=0.45 * max(n_parts, len(batch)) + 1.0, height=0.25 * n_layers + 1.0,
+        gridspec_kw={"height_ratios": [n_layers, 1]},
+    )  # fmt: skip
+    for (above, below), (name, (weights, batch)) in zip(axes.T, ranks.items(), strict=True):
+        first = above is axes[0, 0]
+        _draw_mask(
+            above, weights, name, row_label="layer" if first else "", column_label="part of each layer's weights"
+        )
+        _draw_mask(below, batch[None], column_label="example of the batch")
+        below.set_yticks([])
+    _explain_masks(figure, ("held here", "elsewhere"))
+    figure.description = "who holds what: " + "; ".join(
+        f"{name}, {int(weights.sum())} of {weights.numel()} parts of the weights "
+        f"and {int(batch.sum())} of {len(batch)} examples"
+        for name, (weights, batch) in ranks.items()
+    )
+    return figure
+
+
+MASK_COLOURS = ("#DDDDDD", COLOURS[0])  # False, True
+
+
+def _draw_mask(ax, mask: Tensor, title: str = "", rows=None, columns=None, row_label="", column_label="") -> None:
+    draw_matrix(
+        ax, mask, title, rows, columns, row_label, column_label,
+        numbers=False, limits=(0, 1), cmap=ListedColormap(MASK_COLOURS),
+    )  # fmt: skip
+    ax.set_xticks(np.arange(1, mask.shape[1]) - 0.5, minor=True)
+    ax.set_yticks(np.arange(1, mask.shape[0]) - 0.5, minor=True)
+    ax.grid(which="minor", color="white", linewidth=2)
+    ax.tick_params(which="minor", length=0)
+
+
+def _explain_masks(figure: Figure, meaning: tuple[str, str]) -> None:
     figure.legend(
-        handles=[Patch(color=colour, label=name) for colour, name in zip(colours, meaning, strict=True)],
+        handles=[Patch(color=colour, label=name) for colour, name in zip(MASK_COLOURS[::-1], meaning, strict=True)],
         loc="outside lower center",
         ncols=2,
     )
-    return figure
 
 
 def matrix_grid(
@@ -481,6 +518,30 @@ def stacked_bars(
     ax.set(xlabel=x_label, ylabel=y_label, title=title)
     handles, names = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], names[::-1], loc="outside right center", fontsize=11)
+    return figure
+
+
+def time_chart(
+    rows: Mapping[str, Sequence[tuple[str, str, float, float]]], x_label: str = "time", title: str = ""
+) -> Figure:
+    """Who is busy when, the first row on top: name → boxes, each (kind, label, start, end). Kinds have colours."""
+    end = max(box[3] for boxes in rows.values() for box in boxes)
+    kinds = list(dict.fromkeys(box[0] for boxes in rows.values() for box in boxes))
+    figure, axes = new_figure(width=min(0.32 * end + 2.5, 11.0), height=0.5 * len(rows) + 1.6)
+    ax = axes[0, 0]
+    for row, boxes in enumerate(rows.values()):
+        for kind, label, start, stop in boxes:
+            colour = COLOURS[kinds.index(kind)]
+            ax.broken_barh([(start, stop - start)], (row - 0.4, 0.8), facecolor=colour, edgecolor="white")
+            ax.text((start + stop) / 2, row, label, ha="center", va="center", color="white", fontsize=11)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(xlim=(0, end), ylim=(len(rows) - 0.5, -0.5), xlabel=x_label, title=title)
+    handles = [Patch(color=colour, label=kind) for colour, kind in zip(COLOURS, kinds)]
+    figure.legend(handles=handles, loc="outside right center", fontsize=11)
+    busy = {name: sum(stop - start for _, _, start, stop in boxes) for name, boxes in rows.items()}
+    figure.description = f"a time chart of {' and '.join(kinds)}: " + "; ".join(
+        f"{name}, busy for {time:g} of {end:g}" for name, time in busy.items()
+    )
     return figure
 
 

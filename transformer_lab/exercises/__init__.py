@@ -26,6 +26,7 @@ from transformer_lab.exercises import (
     lesson_08,
     lesson_09,
     lesson_09b,
+    lesson_09c,
 )
 from transformer_lab.exercises.catalogue import Exercise, Mistake
 from transformer_lab.exercises.checking import run
@@ -45,6 +46,7 @@ LESSONS = (
     lesson_08,
     lesson_09,
     lesson_09b,
+    lesson_09c,
 )
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 

@@ -29,7 +29,8 @@ def agree(expected, answer, tolerance: float = TOLERANCE) -> bool:
         answer = answer.item()
     if isinstance(expected, float) and isinstance(answer, int | float):
         both_nan = expected != expected and answer != answer
-        return expected == answer or both_nan or abs(expected - answer) <= tolerance * max(1, abs(expected))
+        close = abs(expected - answer) <= tolerance * max(1, abs(expected))
+        return bool(expected == answer or both_nan or close)  # of numpy's numbers too
     try:
         return bool(expected == answer)
     except (ValueError, TypeError, RuntimeError):  # what has no plain answer to ==, as an array, is not equal
