@@ -142,6 +142,11 @@ def test_few_ngrams_share_a_row_where_there_are_rows_enough():
     assert len(rows.unique()) > 0.6 * 4096  # as many as if drawn at random: 1 - 1/e
 
 
+def test_a_wider_fast_model_has_more_rows_unless_told_otherwise():
+    rows = [GPTConfig.fast(7, **changes).ngram_rows for changes in ({}, {"d_model": 256}, {"ngram_rows": 5})]
+    assert rows == [4096, 8192, 5]
+
+
 def test_ngrams_start_as_if_they_were_not_there():
     ids, models = torch.randint(11, (2, 8)), []
     for ngrams in (1, 4):

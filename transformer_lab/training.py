@@ -526,14 +526,17 @@ def _run(given: dict, device: torch.device) -> None:
     held_out_ids = torch.tensor(tokenizer.encode(corpus.held_out))
     characters_per_token = len(corpus.held_out) / len(held_out_ids)
 
-    shape = getattr(GPTConfig, given["preset"])
-    config = shape(tokenizer.vocab_size) if given["preset"] != "gpt2" else shape()
-    config = replace(config, vocab_size=tokenizer.vocab_size)
     shape_options = {f.name: given[f.name] for f in fields(GPTConfig) if f.name in given}
-    if "d_model" in shape_options:  # the preset's d_ff belongs to the preset's d_model
-        shape_options = {"d_ff": None} | shape_options
-    config = replace(config, **shape_options)
-    training = TrainingConfig.fast(config.d_model) if given["preset"] == "fast" else TrainingConfig()
+    if given["preset"] == "fast":  # its tables and its rates follow from its width
+        config = GPTConfig.fast(tokenizer.vocab_size, **shape_options)
+        training = TrainingConfig.fast(config.d_model)
+    else:
+        shape = getattr(GPTConfig, given["preset"])
+        config = shape(tokenizer.vocab_size) if given["preset"] != "gpt2" else shape()
+        if "d_model" in shape_options:  # the preset's d_ff belongs to the preset's d_model
+            shape_options = {"d_ff": None} | shape_options
+        config = replace(config, **{"vocab_size": tokenizer.vocab_size} | shape_options)
+        training = TrainingConfig()
     training = replace(training, **{f.name: given[f.name] for f in fields(TrainingConfig) if f.name in given})
     if device.type == "cuda":  # what is left in float32, such as generation: on tensor cores too
         torch.set_float32_matmul_precision("high")
