@@ -33,6 +33,7 @@ CLAIMS = {
     "08": "gpt-is-encoder-decoder lstm-called-transformer",
     "09": "must-finetune-to-generate transformer-poorly-parallel",
     "09b": "lower-loss-per-step more-parameters-are-slower compile-always-pays busy-is-mfu tuned-on-the-test",
+    "09c": "speed-grows-with-machines larger-batch-always-helps mean-of-means larger-is-better loss-goes-to-zero",
 }
 
 
