@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from transformer_lab import benchmarks, hardware
-from transformer_lab.benchmarks import in_a_kernel, main
+from transformer_lab.benchmarks import in_a_kernel, main, step_bytes
 from transformer_lab.gpt import GPT, GPTConfig
 
 NUMBERS = r"[\d.]+ \([\d.]+ … [\d.]+\)"
@@ -72,6 +72,30 @@ def test_who_writes_how_fast(installed, monkeypatch, capsys):
     names = ["transformer_lab", "transformers, cached"] if installed else ["transformer_lab"]
     wanted = [f"{shape}  {name}" for shape in ("4 layers of 128", "6 layers of 384") for name in names]
     assert [re.sub(r" +\d+ \(\d+ … \d+\)$", "", row) for row in rows] == wanted
+
+
+def test_what_a_step_holds():
+    config = GPTConfig(11, context_length=16, d_model=8, n_layers=3, n_heads=2)
+    count = GPT(config).parameter_count()["total"]
+    one, two, watched = step_bytes(config, 1), step_bytes(config, 2), step_bytes(config, 1, watched=True)
+    assert one["weights"] == one["gradients"] == 4 * count
+    n_tensors = len(list(GPT(config).parameters()))
+    assert one["AdamW"] == 8 * count + 4 * n_tensors  # two averages, and each tensor's count of steps
+    assert two | {"activations": one["activations"]} == one  # more windows need more activations, and nothing else
+    assert 1.9 * one["activations"] < two["activations"] <= 2 * one["activations"]
+    hidden = 4 * config.d_model * config.context_length * 4  # what GELU needs, in each layer
+    assert one["activations"] > 3 * hidden
+    assert watched["activations"] - one["activations"] >= 3 * 2 * 16**2 * 4  # layers, heads, queries × keys, bytes
+
+
+def test_the_memory_of_each_model_is_a_line(monkeypatch, capsys):
+    held = {"weights": 2_000_000, "gradients": 3_000_000, "AdamW": 4_000_000, "activations": 5_000_000}
+    monkeypatch.setattr(benchmarks, "step_bytes", lambda config, n, watched=False: held)
+    main(["memory"])
+    _, header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["windows", "weights", "gradients", "AdamW", "activations", "and", "patterns"]
+    assert [row[:14].strip() for row in rows] == ["yardstick", "recipe", "GPTConfig.gpu", "GPT-2 small"]
+    assert rows[3].split()[2:] == ["1", "×", "1024", "2", "3", "4", "5", "5"] and len({len(row) for row in rows}) == 1
 
 
 # ---------------------------------------------------------------- a GPU

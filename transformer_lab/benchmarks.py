@@ -5,6 +5,7 @@ python -m transformer_lab.benchmarks dashboard    the training dashboard: what t
 python -m transformer_lab.benchmarks gpu          training on a GPU: seconds to a held-out loss, share of its FLOP/s
 python -m transformer_lab.benchmarks recipe       the fast training recipe against the one that everybody knows
 python -m transformer_lab.benchmarks generation   tokens a second that a GPT writes, and the GPT-2 of `transformers`
+python -m transformer_lab.benchmarks memory       what a training step holds: weights, gradients, AdamW's, activations
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -411,6 +412,68 @@ def generation(n_tokens: int, repeats: int) -> None:
             print(f"{n_layers} layers of {d_model}  {name:20}  {_range(speed, 0)}", flush=True)
 
 
+# ---------------------------------------------------------------- what training keeps in memory
+
+
+def step_bytes(config, n_windows: int, watched: bool = False) -> dict[str, int]:
+    """What a training step of a GPT holds on a CPU, in float32, counted tensor by tensor.
+
+    watched: with the attention patterns computed and kept, as `probe.watch` does it.
+    """
+    from transformer_lab.gpt import GPT, next_token_loss
+    from transformer_lab.probe import watch
+    from transformer_lab.training import TrainingConfig, make_optimizer
+
+    model = GPT(config)
+    optimizer = make_optimizer(model, TrainingConfig())
+    inputs, targets = torch.randint(config.vocab_size, (2, n_windows, config.context_length))
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}  # where it lies → bytes: many a saved tensor is a view of another one
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        watch(model) if watched else nullcontext(),
+    ):
+        loss = next_token_loss(model(inputs), targets)
+    loss.backward()
+    optimizer.step()
+    state = [tensor for of_one in optimizer.state.values() for tensor in of_one.values()]
+    return {
+        "weights": sum(p.nbytes for p in model.parameters()),
+        "gradients": sum(p.grad.nbytes for p in model.parameters()),
+        "AdamW": sum(tensor.nbytes for tensor in state),
+        "activations": sum(kept.values()),
+    }
+
+
+def memory() -> None:
+    """Print the megabytes of a step, for a few models."""
+    from transformer_lab import race
+    from transformer_lab.gpt import GPTConfig
+
+    models = {
+        "yardstick": (race.yardstick(100)[0], 12),
+        "recipe": (race.recipe(100)[0], 8),
+        "GPTConfig.gpu": (replace(GPTConfig.gpu(100), dropout=0.0), 16),  # with dropout a CPU keeps the patterns anyway
+        "GPT-2 small": (GPTConfig.gpt2("small"), 1),
+    }
+    print("MB that a training step holds, in float32; activations: what the forward pass keeps for the backward pass")
+    print(f"{'':14}{'windows':>14}{'weights':>9}{'gradients':>11}{'AdamW':>7}{'activations':>13}{'and patterns':>14}")
+    for name, (config, n_windows) in models.items():
+        held = [held / MB for held in step_bytes(config, n_windows).values()]
+        patterns = step_bytes(config, n_windows, watched=True)["activations"] / MB
+        windows = f"{n_windows} × {config.context_length}"
+        weights, gradients, adam, activations = (f"{megabytes:,.0f}" for megabytes in held)
+        row = f"{name:14}{windows:>14}{weights:>9}{gradients:>11}{adam:>7}{activations:>13}{patterns:>14,.0f}"
+        print(row, flush=True)
+
+
 # ---------------------------------------------------------------- the commands
 
 
@@ -469,6 +532,7 @@ def main(arguments: list[str] | None = None) -> None:
     command = commands.add_parser("generation", help="tokens a second that a GPT writes")
     command.add_argument("--tokens", type=int, default=255, help="to write, all within the context [255]")
     command.add_argument("--repeats", type=int, default=3, help="of each [3]")
+    commands.add_parser("memory", help="what a training step holds: weights, gradients, AdamW's state, activations")
     options = parser.parse_args(arguments)
     try:
         if options.command == "gpu":
@@ -477,6 +541,8 @@ def main(arguments: list[str] | None = None) -> None:
             return recipe(options)
         if options.command == "generation":
             return generation(options.tokens, options.repeats)
+        if options.command == "memory":
+            return memory()
         if options.command == "dashboard":
             if min(options.steps, options.repeats) < 1:
                 parser.error("--steps and --repeats must be at least 1")
