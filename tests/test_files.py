@@ -21,6 +21,29 @@ def test_a_truncated_file_is_named(kept, tiny_gpt, tmp_path):
         GPT.load(path)
 
 
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_tied_weights_are_written_once(tie_weights, dtype, tiny_gpt, tmp_path):
+    path = tmp_path / "model"
+    model = tiny_gpt(tie_weights=tie_weights)
+    model.save(path, dtype)
+    names = set(files.read_safetensors(path)[0])
+    assert model.state_dict().keys() - names == ({"head.weight"} if tie_weights else set())
+    again = GPT.load(path)
+    assert (again.head.weight is again.token_embedding.weight) == tie_weights
+    for name, t in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], t.to(dtype or t.dtype).float())
+
+
+def test_a_tied_models_file_is_not_taken_for_an_untied_ones(tiny_gpt, tmp_path):
+    path = tmp_path / "model"
+    tensors = tiny_gpt(tie_weights=True).state_dict()
+    tensors.pop("head.weight")
+    files.write_safetensors(path, tensors, {"config": asdict(tiny_gpt(tie_weights=False).config)})
+    with pytest.raises(ValueError, match=re.escape("head.weight (wanted (11, 8), got nothing)")):
+        GPT.load(path)
+
+
 def test_a_file_of_another_config_is_named(tiny_gpt, tmp_path):
     path = tmp_path / "model"
     model, other = tiny_gpt(), tiny_gpt(d_model=12, n_layers=1)

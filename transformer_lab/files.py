@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 
 def save_model(model: nn.Module, path: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
-    """Write the model's config and weights, in `dtype` if given."""
-    tensors = {name: t.to(dtype or t.dtype) for name, t in model.state_dict().items()}
+    """Write the model's config and weights, in `dtype` if given; tied weights once, under their first name."""
+    state = model.state_dict()
+    tensors = {name: state[name].to(dtype or state[name].dtype) for name in dict.fromkeys(_first_names(state).values())}
     write_safetensors(path, tensors, {"config": asdict(model.config)})
 
 
@@ -66,6 +67,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: str | os.PathLike) -> None:
     """Copy the tensors that bear the model's names; a ValueError names what is missing or of another shape."""
     state = model.state_dict()
+    tensors = {name: tensors[first] for name, first in _first_names(state).items() if first in tensors} | tensors
     wrong = [
         f"{name} (wanted {tuple(t.shape)}, got {tuple(tensors[name].shape) if name in tensors else 'nothing'})"
         for name, t in state.items()
@@ -74,3 +76,12 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: str | os.Pa
     if wrong:
         raise ValueError(f"{path} was written by a model of another config: {'; '.join(wrong[:3])}")
     model.load_state_dict({name: tensors[name] for name in state})
+
+
+def _first_names(state: dict[str, Tensor]) -> dict[str, str]:
+    """Name → the first name of the same numbers: tied weights are one tensor under two names.
+
+    A sharded tensor says of no place where it lies, and counts by itself.
+    """
+    first = {}
+    return {name: first.setdefault((t.data_ptr() or name, t.shape), name) for name, t in state.items()}
