@@ -106,6 +106,15 @@ def split_by_inputs(x, up, up_bias, down, down_bias, n_ranks):
     return torch.stack(parts)
 
 
+def split_by_outputs(x, up, up_bias, down, down_bias, n_ranks):
+    hidden = F.relu(x @ up + up_bias)
+    parts = torch.zeros(n_ranks, *hidden.shape[:-1], down.shape[1], dtype=x.dtype)
+    for part, columns in zip(parts, torch.arange(down.shape[1]).chunk(n_ranks)):
+        part[:, columns] = hidden @ down[:, columns]
+    parts[0] += down_bias
+    return parts
+
+
 def split_from_the_end(x, up, up_bias, down, down_bias, n_ranks):
     parts = list(split_by_chunk(x, up, up_bias, down, torch.zeros_like(down_bias), n_ranks))[::-1]
     parts[0] = parts[0] + down_bias
@@ -187,6 +196,8 @@ WRONG = {
         "first-rank-only": [lambda g, n: g[0]],
         "largest-share-only": [lambda g, n: g[n.argmax()]],
         "ranks-not-summed": [lambda g, n: torch.stack([a * b for a, b in zip(g, n)]) / n.sum()],
+        "counts-along-the-last-axis": [lambda g, n: (g * n).sum(0) / n.sum()],
+        "for-vectors-only": [lambda g, n: (g * n[:, None]).sum(0) / n.sum()],
         "averaged-to-one-number": [lambda g, n: averaged_by_view(g, n).mean()],
         ("mean-of-means", "averaged-to-one-number"): [lambda g, n: g.mean()],
     },
@@ -211,6 +222,8 @@ WRONG = {
         "divided-by-ranks": [split(part=lambda h, d, n: h @ d / n)],
         "down-missing": [split(part=lambda h, d, n: h, bias="")],
         "summed-already": [split(finish=sum), lambda x, u, a, d, b, n: F.relu(x @ u + a) @ d + b],
+        "all-reduced-already": [split(finish=lambda parts: torch.stack([sum(parts)] * len(parts)))],
+        "down-by-columns": [split_by_outputs],
         "mean-of-parts": [split(finish=lambda parts: sum(parts) / len(parts))],
         "tokens-first": [split(finish=lambda parts: torch.stack(parts, 1))],
         "side-by-side": [split(finish=lambda parts: torch.cat(parts, -1))],
@@ -220,7 +233,8 @@ WRONG = {
         ("bias-nowhere", "no-activation"): [split(hidden=lambda x, u, b: x @ u + b, bias="")],
     },
     "fit_power_law": {
-        "no-logs": [fit(same, same)],
+        "no-logs": [fit(same, same, same)],
+        "no-logs-but-exp": [fit(same, same)],
         "compute-without-log": [fit(x=same)],
         "loss-without-log": [fit(y=same)],
         "sign-kept": [fit(result=lambda scale, slope: (scale, slope))],
@@ -238,7 +252,6 @@ WRONG = {
         "through-the-origin": [fit_without_an_intercept],
         "log-of-one-plus": [fit(np.log1p, np.log1p)],
         ("sign-kept", "intercept-is-a-log"): [fit(back=same, result=lambda scale, slope: (scale, slope))],
-        ("no-logs", "intercept-is-a-log"): [fit(same, same, same)],
     },
 }  # fmt: skip
 UNKNOWN = {

@@ -69,7 +69,7 @@ def _average_gradients_probes() -> dict[str, tuple]:
         "one number, shares of 3 and 1": (torch.tensor([[2.0], [6.0]]), torch.tensor([3, 1])),
         "equal shares": (normal(2, 3), torch.tensor([4, 4])),
         "three ranks, a matrix": (normal(3, 2, 4, seed=1), torch.tensor([1, 5, 2])),
-        "a rank without an example": (normal(3, 2, seed=2), torch.tensor([3, 0, 2])),
+        "a rank without an example": (normal(3, 2, seed=2), torch.tensor([2, 0, 3])),
         "one rank": (normal(1, 3, seed=3), torch.tensor([4])),
     }
 
@@ -200,6 +200,21 @@ EXERCISES = [
                 },
             ),
             Mistake(
+                "counts-along-the-last-axis",
+                "n_examples is lined up with the last axis of the gradients, as a product of tensors does it. Give it an "
+                "axis of length 1 for each axis of a gradient, or multiply rank by rank.",
+                {"sum(n * gradient for n, gradient in zip(n_examples, gradients))": "(gradients * n_examples).sum(0)"},
+            ),
+            Mistake(
+                "for-vectors-only",
+                "n_examples[:, None] fits gradients that are vectors. A matrix has one axis more, and a gradient may have "
+                "any number of them.",
+                {
+                    "sum(n * gradient for n, gradient in zip(n_examples, gradients))": "(gradients * n_examples[:, None])"
+                    ".sum(0)"
+                },
+            ),
+            Mistake(
                 "averaged-to-one-number",
                 "One number comes back. Average over the ranks only: every weight of the model needs its own gradient.",
                 {"return total / n_examples.sum()": "return (total / n_examples.sum()).mean()"},
@@ -324,6 +339,21 @@ EXERCISES = [
                 {"torch.stack(parts)": "sum(parts)"},
             ),
             Mistake(
+                "all-reduced-already",
+                "Every rank has the sum over the ranks, as after the all-reduce. Asked for is what each has before it.",
+                {"torch.stack(parts)": "torch.stack([sum(parts)] * n_ranks)"},
+            ),
+            Mistake(
+                "down-by-columns",
+                "`down` is cut by columns. The sum is right, but each rank needed all hidden units, so something had to be "
+                "sent between the two matrices, or computed on every rank. Cut `down` by rows.",
+                {
+                    "up.shape[1]": "down.shape[1]",
+                    "x @ up[:, mine] + up_bias[mine]": "x @ up + up_bias",
+                    "hidden @ down[mine]": "F.pad(hidden @ down[:, mine], (rank * size, down.shape[1] - (rank + 1) * size))",
+                },
+            ),
+            Mistake(
                 "mean-of-parts",
                 "The mean over the ranks comes back. Gradients of equal shares are averaged; these parts will be "
                 "added, and not by this function: return all of them.",
@@ -373,6 +403,12 @@ EXERCISES = [
                 "no-logs",
                 "A straight line is fitted to the numbers themselves. A power law is straight only between the "
                 "logarithms of both.",
+                {"np.log(compute), np.log(loss)": "compute, loss", "math.exp(intercept)": "float(intercept)"},
+            ),
+            Mistake(
+                "no-logs-but-exp",
+                "A straight line is fitted to the numbers themselves, and then exp is taken of its intercept. Take the "
+                "logarithms of both first; exp undoes one of them at the end.",
                 {"np.log(compute), np.log(loss)": "compute, loss"},
             ),
             Mistake(
