@@ -53,7 +53,7 @@ class GPTConfig:
     def fast(cls, vocab_size: int, **changes) -> "GPTConfig":
         """The recipe that race.py races against the usual one. To be trained with `TrainingConfig.fast`.
 
-        The n-gram tables grow in both directions with the width: a wider model has more to gain from fewer collisions.
+        The n-gram tables grow in both directions with the width, as the matrices of the blocks do.
         """
         n_rows = 32 * changes.get("d_model", cls.d_model)
         recipe = dict(positions="rotary", activation="relu2", tie_weights=False, bias=False,
