@@ -12,6 +12,7 @@ combined, and the catalogue holds no second copy of anything:
 
 import __future__
 
+import builtins
 import functools
 import inspect
 import re
@@ -61,6 +62,12 @@ class Exercise:
         """The source of the reference and its helpers, the reference last."""
         return "\n\n".join(inspect.getsource(function) for function in (*self.helpers, self.reference))
 
+    @functools.cached_property
+    def _names(self) -> dict[str, object]:
+        """What the reference and its helpers find around them."""
+        modules = (vars(sys.modules[function.__module__]) for function in (*self.helpers, self.reference))
+        return functools.reduce(dict.__or__, modules, vars(builtins))
+
     def variant(self, *changes: Mistake | dict[str, str]) -> Callable | None:
         """The reference after these changes, one after the other; None where they cannot be combined.
 
@@ -78,9 +85,7 @@ class Exercise:
                 source = source.replace(old, new)
             if source == before:
                 return None
-        names = {}
-        for function in (*self.helpers, self.reference):
-            names |= vars(sys.modules[function.__module__])
+        names = {"__builtins__": self._names}  # where Python looks last, so that a thousand variants share them
         for function in re.split(r"\n\n(?=def )", source):
             exec(_compiled(function, self.name), names)
         return names[self.reference.__name__]
